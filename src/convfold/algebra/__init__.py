@@ -1,0 +1,76 @@
+"""Operators, the laws between them, and what an expression can be read as."""
+
+from convfold.algebra.laws import CHAIN_LAWS, Law
+from convfold.algebra.laws.border import bias_map, fold_border, ones_channel, pad_first
+from convfold.algebra.laws.compose import compose, regroup
+from convfold.algebra.laws.merge import add_convs, join_blocks, join_rows, regroup_rows
+from convfold.algebra.laws.special import as_full_map, as_pointwise
+from convfold.algebra.operators import (
+    Affine,
+    AvgPool,
+    Chain,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Identity,
+    Norm,
+    Op,
+    Pad,
+    Pads,
+    Select,
+    Sum,
+    chain_of,
+    pointwise,
+    sum_of,
+)
+from convfold.algebra.protocol import has_hooks, has_op, op
+from convfold.algebra.readings.apply import apply, uses_batch_statistics
+from convfold.algebra.readings.dense import dense
+from convfold.algebra.readings.kernel import kernel
+from convfold.algebra.readings.tensors import frozen, leaves, magnitude, tensors
+from convfold.algebra.readings.text import text
+
+__all__ = [
+    "CHAIN_LAWS",
+    "Affine",
+    "AvgPool",
+    "Chain",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Identity",
+    "Law",
+    "Norm",
+    "Op",
+    "Pad",
+    "Pads",
+    "Select",
+    "Sum",
+    "add_convs",
+    "apply",
+    "as_full_map",
+    "as_pointwise",
+    "bias_map",
+    "chain_of",
+    "compose",
+    "dense",
+    "fold_border",
+    "frozen",
+    "has_hooks",
+    "has_op",
+    "join_blocks",
+    "join_rows",
+    "kernel",
+    "leaves",
+    "magnitude",
+    "ones_channel",
+    "op",
+    "pad_first",
+    "pointwise",
+    "regroup",
+    "regroup_rows",
+    "sum_of",
+    "tensors",
+    "text",
+    "uses_batch_statistics",
+]

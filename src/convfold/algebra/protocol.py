@@ -1,0 +1,124 @@
+"""From modules to expressions: `op(module)` reads torch's linear modules and everything with an ``op()`` method.
+
+The folder sees blocks through this protocol alone, so a block needs no fold code, and anybody's own module
+folds as soon as it has an ``op()`` that returns its equation.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import rshift
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from convfold.algebra.operators import AvgPool, Conv, ConvTranspose, Identity, Norm, Op
+from convfold.algebra.readings.kernel import kernel as read_kernel
+from convfold.errors import InvalidType, NotFoldable, Refusal
+from convfold.geometry import Axis, conv_window
+
+__all__ = ["has_op", "kernel", "op"]
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+NORMS: dict[type, int | None] = {nn.BatchNorm1d: 1, nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.SyncBatchNorm: None}
+
+
+def _kind(module: nn.Module, kinds: tuple[type, ...]) -> type | None:
+    """The torch class whose `forward` this module runs: a subclass that overrides it is something else."""
+    for kind in kinds:
+        if isinstance(module, kind) and type(module).forward is kind.forward:  # type: ignore[attr-defined]
+            inner = getattr(kind, "_conv_forward", None)
+            return kind if inner is None or type(module)._conv_forward is inner else None  # type: ignore[attr-defined]
+    return None
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a forward hook may change or watch what this module computes."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def has_op(module: nn.Module) -> bool:
+    """Whether `op` can read this module."""
+    if callable(getattr(module, "op", None)):
+        return True
+    if _kind(module, (nn.Sequential,)) is not None and isinstance(module, nn.Sequential):
+        return bool(len(module)) and all(has_op(child) for child in module)
+    return _kind(module, (*CONVS, *TRANSPOSED, *POOLS, *NORMS, nn.Linear, nn.Identity)) is not None
+
+
+def _conv(module: _ConvNd) -> Conv:
+    dims = module.weight.dim() - 2
+    window = conv_window(dims, module.kernel_size, module.stride, module.padding, module.dilation)
+    return Conv(module.weight, module.bias, window, module.groups, module.padding_mode)
+
+
+def _transposed(module: _ConvTransposeNd) -> ConvTranspose:
+    pads = cast(tuple[int, ...], module.padding)  # torch refuses its names for transposed convolutions
+    rows = zip(module.kernel_size, module.stride, module.dilation, pads, module.output_padding, strict=True)
+    window = tuple(Axis(k, s, d, p, p - o) for k, s, d, p, o in rows)
+    return ConvTranspose(module.weight, module.bias, window, module.groups)
+
+
+def _pool(module: Any, dims: int, channels: int) -> AvgPool:
+    window = conv_window(dims, module.kernel_size, module.stride, module.padding)
+    divisor = getattr(module, "divisor_override", None)
+    return AvgPool(channels, window, "zeros", module.count_include_pad, module.ceil_mode, divisor)
+
+
+def op(module: nn.Module, *, channels: int | None = None, dims: int | None = None) -> Op:
+    """The expression that `module` computes, over its live parameters.
+
+    `channels` and `dims` are those of its input, for modules that do not say themselves (a pooling, an
+    identity, a synchronised batch normalisation). Raises NotFoldable for a module that is not linear, or
+    whose forward convfold does not know. Hooks are not looked at: they are the caller's to respect.
+    """
+    if not isinstance(module, nn.Module):
+        raise InvalidType("op() reads modules", got=type(module).__name__, expected="torch.nn.Module")
+    name = type(module).__name__
+    if callable(getattr(module, "op", None)):
+        return module.op()  # type: ignore[no-any-return, operator]
+    if _kind(module, (nn.Sequential,)) is not None and isinstance(module, nn.Sequential) and len(module):
+        parts: list[Op] = []
+        for child in module:
+            before = parts[-1].out_channels if parts else channels
+            parts.append(op(child, channels=before, dims=parts[-1].dims if parts else dims))
+        return reduce(rshift, parts)
+    return _leaf(module, name, channels, dims)
+
+
+def _leaf(module: nn.Module, name: str, channels: int | None, dims: int | None) -> Op:
+    if isinstance(module, _ConvNd) and _kind(module, CONVS):
+        return _conv(module)
+    if isinstance(module, _ConvTransposeNd) and _kind(module, TRANSPOSED):
+        return _transposed(module)
+    if isinstance(module, nn.Linear) and _kind(module, (nn.Linear,)):
+        return Conv(module.weight, module.bias, ())
+    norm = _kind(module, tuple(NORMS))
+    if norm is not None and isinstance(module, _BatchNorm):
+        known = dims if dims is not None else NORMS[norm]
+        if known is not None:
+            return Norm(module, known)
+    if channels is not None and dims is not None and _kind(module, (nn.Identity,)) is not None:
+        return Identity(channels, dims)
+    pool = _kind(module, POOLS)
+    if channels is not None and pool is not None:
+        return _pool(module, POOLS.index(pool) + 1, channels)
+    reason = (
+        "its channels are not known" if has_op(module) else "it is not linear, or its forward is not known to convfold"
+    )
+    raise NotFoldable(Refusal(name, reason, hint="Give it an op() method that returns its equation."))
+
+
+def kernel(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The equivalent kernel of a linear module: ``module(x) = conv(x, weight) + bias``.
+
+    Returns (weight, bias) in the module's dtype, differentiable in its parameters; bias is None where there is
+    none. Batch normalisations count with their running statistics, in training mode too: while training, the
+    module itself uses the statistics of each batch instead. Raises NotFoldable where there is no such kernel.
+    """
+    conv = read_kernel(op(module), running=True)
+    return conv.weight, conv.bias
