@@ -1,0 +1,281 @@
+"""What every training-time block shares: nn.Conv's signature, two modes, fold, nesting, and an exact start."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convfold.algebra import Affine, Conv, Norm, Op, Pad, Pads, apply, kernel
+from convfold.algebra.protocol import op as read
+from convfold.algebra.readings.module import fold_module
+from convfold.errors import InvalidArgument, InvalidType, UnknownName
+from convfold.geometry import Window, conv_window
+from convfold.geometry.groups import check_groups
+
+__all__ = ["Block", "ConvFactory", "Scale", "build", "names", "start_conv"]
+
+ConvFactory = str | tuple[str, ...] | Callable[..., nn.Module] | None
+_REGISTRY: dict[str, dict[int, type[Block]]] = {}
+_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+MODES = ("feature", "kernel")
+
+
+class Block(nn.Module):
+    """A convolution written wide: trains as several operators, folds to one.
+
+    A subclass makes its parameters in `_build`, defines `op`, its equation, and `start`, the parameters at which it
+    equals a given convolution; feature mode, kernel mode, fold and cost follow from `op` alone. Arguments are those of
+    ``nn.Conv{1,2,3}d``, then `conv`, what to build the inner convolutions with: None for torch's own, the
+    name of a block, a tuple of names for deeper nesting, or a factory with nn.Conv's signature.
+
+    Input (N, in_channels, *spatial), output (N, out_channels, *spatial'). Raises InvalidArgument for
+    arguments that fit no convolution.
+    """
+
+    name: ClassVar[str]
+    dims: ClassVar[int]
+    has_norm: ClassVar[bool] = False
+    in_channels: int
+    out_channels: int
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "dims" in cls.__dict__:
+            _REGISTRY.setdefault(cls.name, {})[cls.dims] = cls
+        if "__init__" not in cls.__dict__:
+            shared = list(inspect.signature(Block.__init__).parameters.values())[1:-1]
+            own = list(inspect.signature(cls._build).parameters.values())[1:]
+            cls.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] | str = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        conv: ConvFactory = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        check_groups(in_channels, out_channels, groups)
+        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise InvalidArgument(
+                "padding_mode is unknown",
+                where=type(self).__name__,
+                got=repr(padding_mode),
+                expected="'zeros', 'reflect', 'replicate' or 'circular'",
+            )
+        self.window = conv_window(self.dims, kernel_size, stride, padding, dilation)
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = tuple(axis.kernel for axis in self.window)
+        self.stride = tuple(axis.stride for axis in self.window)
+        self.dilation = tuple(axis.dilation for axis in self.window)
+        self.padding = padding if isinstance(padding, str) else tuple(axis.lo for axis in self.window)
+        self.padding_mode = padding_mode
+        self._bias = bias
+        self._conv = conv
+        self._placement: dict[str, Any] = {"device": device, "dtype": dtype}
+        self._mode: str | None = None
+        try:
+            inspect.signature(self._build).bind(**options)
+        except TypeError as error:
+            own = ", ".join(inspect.signature(self._build).parameters) or "none"
+            raise InvalidArgument(f"{error}", where=type(self).__name__, expected=f"its own options: {own}") from error
+        self._build(**options)
+
+    def _build(self) -> None:
+        """Make parameters and submodules; a subclass' own options are its keyword-only parameters."""
+        raise NotImplementedError
+
+    @classmethod
+    def unsuited(cls, conv: nn.Module) -> str:
+        """Why this block would add nothing in place of `conv`, or an empty string."""
+        size: tuple[int, ...] = getattr(conv, "kernel_size", ())
+        return "a 1x1 kernel has no smaller one to add" if all(k == 1 for k in size) else ""
+
+    @property
+    def pads(self) -> Pads:
+        """Padding before and after, per axis."""
+        return tuple((axis.lo, axis.hi) for axis in self.window)
+
+    def op(self) -> Op:
+        """The block's equation, over its live parameters."""
+        raise NotImplementedError
+
+    def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
+        """Make the block compute ``norm(conv(x, weight) + bias)``; every part can still learn from there."""
+        raise NotImplementedError
+
+    @property
+    def mode(self) -> str:
+        """ "feature": run the branches; "kernel": compose one kernel and run one convolution.
+
+        By default a block without batch statistics is in kernel mode: the same function and gradients, for
+        about the price of a plain convolution.
+        """
+        if self._mode is None:
+            has_statistics = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
+            return "feature" if has_statistics else "kernel"
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        if mode not in MODES:
+            raise InvalidArgument(
+                "mode is unknown", where=type(self).__name__, got=repr(mode), expected="'feature' or 'kernel'"
+            )
+        self._mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "feature":
+            return apply(self.op(), x)
+        kind = x.device.type
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+            return apply(kernel(self.op()), x)
+        # Under autocast the composition itself keeps its precision; only the convolution runs in half.
+        with torch.autocast(kind, enabled=False):
+            composed = kernel(self.op())
+        return apply(composed, x)
+
+    def fold(self) -> nn.Module:
+        """The one plain module equal to this block: ``nn.Conv{1,2,3}d``, or ``nn.Linear`` for 0 dims.
+
+        Composed in float64, cast once. Raises NotFoldable when a batch normalisation inside is in training
+        mode or a weight is not finite.
+        """
+        return fold_module(self)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}"
+        if self.dims:
+            text += f", kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}"
+        if any(d != 1 for d in self.dilation):
+            text += f", dilation={self.dilation}"
+        if self.groups != 1:
+            text += f", groups={self.groups}"
+        if not self._bias:
+            text += ", bias=False"
+        if self.padding_mode != "zeros":
+            text += f", padding_mode={self.padding_mode!r}"
+        return f"{text}, mode={self.mode!r}"
+
+    # What subclasses build with and write their equations with.
+
+    def _plain(self, inputs: int, outputs: int, kernel_size: tuple[int, ...], **options: Any) -> nn.Module:
+        """torch's own convolution without padding: padding belongs to the equation."""
+        if not self.dims:
+            return nn.Linear(inputs, outputs, bias=options.get("bias", False), **self._placement)
+        options = {"groups": self.groups, "bias": False, **options}
+        return _CONVS[self.dims](inputs, outputs, kernel_size, **options, **self._placement)
+
+    def _inner(self, inputs: int, outputs: int, kernel_size: tuple[int, ...], **options: Any) -> nn.Module:
+        """The convolution that `conv` asks for, without padding."""
+        if self._conv is None:
+            return self._plain(inputs, outputs, kernel_size, **options)
+        options = {"groups": self.groups, "bias": False, **options, **self._placement}
+        if callable(self._conv):
+            return self._conv(inputs, outputs, kernel_size, **options)
+        chosen = (self._conv,) if isinstance(self._conv, str) else self._conv
+        if chosen[1:]:
+            options["conv"] = chosen[1:]
+        return build(chosen[0], self.dims, inputs, outputs, kernel_size, **options)
+
+    def _placed(self, module: nn.Module, pads: Pads) -> Op:
+        """`module` on an input padded by `pads`, in the block's padding mode."""
+        inner = read(module)
+        if isinstance(inner, Conv):
+            window: Window = tuple(a.shifted(lo, hi) for a, (lo, hi) in zip(inner.window, pads, strict=True))
+            return Conv(inner.weight, inner.bias, window, inner.groups, self.padding_mode)
+        return Pad(inner.in_channels, pads, self.padding_mode) >> inner if any(map(any, pads)) else inner
+
+    def _after(self, norm: nn.Module | None, ring: Pads | None = None) -> Op | None:
+        """The operator of a branch's normalisation, or None where there is none."""
+        if norm is None:
+            return None
+        found = read(norm, dims=self.dims)
+        return Norm(found.module, found.dims, ring) if isinstance(found, Norm) else found
+
+
+class Scale(nn.Module):
+    """A learned factor per channel, ``y = v * x``: what stands for a batch normalisation in weight space.
+
+    Linear scaling after OREPA (Hu et al., 2022, arXiv 2204.00826).
+    """
+
+    def __init__(self, channels: int, dims: int, device: Any = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.dims = dims
+        self.weight = nn.Parameter(torch.ones(channels, device=device, dtype=dtype))
+
+    def op(self) -> Op:
+        return Affine(self.weight, None, self.dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply(self.op(), x)
+
+
+def start_conv(module: nn.Module, weight: Tensor, bias: Tensor | None = None) -> None:
+    """Make an inner convolution, a block or torch's own, compute ``conv(x, weight) + bias``."""
+    if isinstance(module, Block):
+        module.start(weight, bias)
+        return
+    target = getattr(module, "weight", None)
+    if not isinstance(target, Tensor) or target.shape != weight.shape:
+        raise InvalidType(
+            "an inner convolution cannot be started from a given kernel",
+            where=type(module).__name__,
+            expected=f"a convfold block, or a module with a weight of shape {tuple(weight.shape)}",
+            hint="Train from its own initialisation, or use a block's name for conv=.",
+        )
+    with torch.no_grad():
+        target.copy_(weight)
+        held = getattr(module, "bias", None)
+        if isinstance(held, Tensor):
+            held.copy_(torch.zeros_like(held) if bias is None else bias)
+
+
+def names() -> list[str]:
+    """The names of all blocks, sorted."""
+    return sorted(_REGISTRY)
+
+
+def find(name: str, dims: int) -> type[Block]:
+    """The class of the block `name` for `dims` dimensions; raises with the nearest names or the legal dims."""
+    if name not in _REGISTRY:
+        near = difflib.get_close_matches(str(name), names(), n=3, cutoff=0.4) or names()
+        raise UnknownName(
+            "unknown block",
+            got=repr(name),
+            expected=f"one of {names()}",
+            hint=f"Did you mean {' or '.join(near)}?",
+        )
+    classes = _REGISTRY[name]
+    if dims not in classes:
+        raise InvalidArgument(
+            f"the block {name} does not exist in {dims} dimensions",
+            got=dims,
+            expected=f"one of {sorted(classes)}",
+        )
+    return classes[dims]
+
+
+def build(name: str, dims: int, *arguments: Any, **options: Any) -> Block:
+    """Build the block `name` in `dims` dimensions: then the arguments of ``nn.Conv{dims}d``, then its options.
+
+    ``build("expandnet", 0, in_features, out_features)`` is the fully connected form. Raises UnknownName with
+    the nearest names, InvalidArgument for dims, arguments or options that the block does not have.
+    """
+    return find(name, dims)(*arguments, **options)
