@@ -1,0 +1,103 @@
+"""Emission: the user's own module with the folded parts put in their places, each compared before it is kept."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from convfold.algebra import Op, frozen, kernel
+from convfold.algebra.readings.module import as_module, finish
+from convfold.algebra.readings.tensors import tensors, to_meta
+from convfold.errors import InvalidArgument, Refusal
+from convfold.plan.regions import Region, expression
+from convfold.verify import Certificate, certify
+
+__all__ = ["emit", "replace_module", "shadow"]
+
+
+def replace_module(model: nn.Module, path: str, new: nn.Module) -> nn.Module:
+    """`model` with `new` at `path` and at every other name of the same module; at "" it is `new` itself."""
+    if path == "":
+        return new
+    old = model.get_submodule(path)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child is old:
+                setattr(parent, name, new)
+        # named_children lists a module once, even where its parent holds it under two names.
+        for name, held in list(parent._modules.items()):
+            if held is old:
+                parent._modules[name] = new
+    return model
+
+
+def _members(model: nn.Module, region: Region) -> list[nn.Module]:
+    try:
+        return [model.get_submodule(path) for path in region.paths]
+    except AttributeError as error:
+        raise InvalidArgument(
+            "the plan is of another model",
+            where=", ".join(region.paths),
+            got=f"no such module in {type(model).__name__}",
+            hint="Apply it to the model that it was made of, freshly built.",
+        ) from error
+
+
+def _put(model: nn.Module, region: Region, folded: nn.Module) -> nn.Module:
+    model = replace_module(model, region.paths[0], folded)
+    for path in region.paths[1:]:
+        model = replace_module(model, path, nn.Identity())
+    return model
+
+
+def _sizes(before: Op, after: Op) -> tuple[tuple[int, ...], ...]:
+    """Two map sizes that the window fits into, one with an interior."""
+    window = getattr(after, "window", ())
+    return tuple(tuple(axis.span + abs(axis.lo) + abs(axis.hi) + more for axis in window) for more in (2, 5))
+
+
+def emit(
+    model: nn.Module, regions: tuple[Region, ...]
+) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]:
+    """A copy of `model` with `regions` folded, a certificate for each, and a refusal for each rolled back.
+
+    Each region is composed and compared in float64, then cast; a region that is not equal stays as it was.
+    """
+    plain = copy.deepcopy(model)
+    certificates: dict[tuple[str, ...], Certificate] = {}
+    refusals: list[Refusal] = []
+    for region in regions:
+        members = _members(plain, region)
+        before = expression(members)
+        after = kernel(frozen(before, torch.float64))
+        with torch.no_grad():
+            certificate = certify(before, after, _sizes(before, after))
+        certificates[region.paths] = certificate
+        if not certificate:
+            reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
+            hint = "Please report this: it is a fault of convfold."
+            refusals.append(Refusal("fold", f"{reason}; it was rolled back", region.paths[0], hint))
+            continue
+        plain = _put(plain, region, finish(after, members[0], before))
+    return plain, certificates, refusals
+
+
+def shadow(model: nn.Module, regions: tuple[Region, ...]) -> nn.Module:
+    """The structure that `emit` will give, without weights: a copy of `model` on the meta device."""
+    memo = {id(t): _meta_like(t) for t in (*model.parameters(), *model.buffers())}
+    hollow = copy.deepcopy(model, memo)
+    for region in regions:
+        members = _members(model, region)
+        whole = expression(members)
+        dtype = next(tensors(whole)).dtype
+        hollow = _put(
+            hollow, region, as_module(kernel(to_meta(whole)), members[0]).to(dtype).train(members[0].training)
+        )
+    return hollow
+
+
+def _meta_like(tensor: torch.Tensor) -> torch.Tensor:
+    hollow = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else hollow
