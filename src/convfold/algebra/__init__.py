@@ -23,12 +23,13 @@ from convfold.algebra.operators import (
     pointwise,
     sum_of,
 )
-from convfold.algebra.protocol import has_hooks, has_op, op
+from convfold.algebra.protocol import defines_op, has_hooks, has_op, op
 from convfold.algebra.readings.apply import apply, uses_batch_statistics
 from convfold.algebra.readings.dense import dense
 from convfold.algebra.readings.kernel import kernel
 from convfold.algebra.readings.tensors import frozen, leaves, magnitude, tensors
 from convfold.algebra.readings.text import text
+from convfold.algebra.readings.twin import twin
 
 __all__ = [
     "CHAIN_LAWS",
@@ -53,6 +54,7 @@ __all__ = [
     "bias_map",
     "chain_of",
     "compose",
+    "defines_op",
     "dense",
     "fold_border",
     "frozen",
@@ -72,5 +74,6 @@ __all__ = [
     "sum_of",
     "tensors",
     "text",
+    "twin",
     "uses_batch_statistics",
 ]

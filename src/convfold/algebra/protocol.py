@@ -19,7 +19,7 @@ from convfold.algebra.readings.kernel import kernel as read_kernel
 from convfold.errors import InvalidType, NotFoldable, Refusal
 from convfold.geometry import Axis, conv_window
 
-__all__ = ["has_op", "kernel", "op"]
+__all__ = ["defines_op", "has_hooks", "has_op", "kernel", "op"]
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -37,13 +37,19 @@ def _kind(module: nn.Module, kinds: tuple[type, ...]) -> type | None:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a forward hook may change or watch what this module computes."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether a hook, forward or backward, may change or watch what this module computes."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind, None) for kind in kinds)
+
+
+def defines_op(module: nn.Module) -> bool:
+    """Whether the module's class gives its own equation; a submodule that is called "op" is none."""
+    return callable(getattr(type(module), "op", None))
 
 
 def has_op(module: nn.Module) -> bool:
     """Whether `op` can read this module."""
-    if callable(getattr(module, "op", None)):
+    if defines_op(module):
         return True
     if _kind(module, (nn.Sequential,)) is not None and isinstance(module, nn.Sequential):
         return bool(len(module)) and all(has_op(child) for child in module)
@@ -79,7 +85,7 @@ def op(module: nn.Module, *, channels: int | None = None, dims: int | None = Non
     if not isinstance(module, nn.Module):
         raise InvalidType("op() reads modules", got=type(module).__name__, expected="torch.nn.Module")
     name = type(module).__name__
-    if callable(getattr(module, "op", None)):
+    if defines_op(module):
         return module.op()  # type: ignore[no-any-return, operator]
     if _kind(module, (nn.Sequential,)) is not None and isinstance(module, nn.Sequential) and len(module):
         parts: list[Op] = []

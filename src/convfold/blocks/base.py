@@ -95,6 +95,8 @@ class Block(nn.Module):
             own = ", ".join(inspect.signature(self._build).parameters) or "none"
             raise InvalidArgument(f"{error}", where=type(self).__name__, expected=f"its own options: {own}") from error
         self._build(**options)
+        # Only building needs them; kept, a factory would hinder pickling, and a placement would become untrue.
+        del self._conv, self._placement
 
     def _build(self) -> None:
         """Make parameters and submodules; a subclass' own options are its keyword-only parameters."""

@@ -153,8 +153,9 @@ def chain(first: Window, second: Window) -> Window:
 
 def _nearest_before(axis: Axis) -> int | None:
     """How far before the input the tap lies that reads nearest to it from outside; None when none does."""
-    firsts = (axis.lo - axis.dilation * j for j in range(axis.kernel))
-    return min(((first - 1) % axis.stride + 1 for first in firsts if first > 0), default=None)
+    firsts = [axis.lo - axis.dilation * j for j in range(axis.kernel)]
+    distances = [(first - 1) % axis.stride + 1 for first in firsts if first > 0]
+    return min(distances) if distances else None
 
 
 def reads_past_border(first: Window, second: Window) -> bool:

@@ -22,13 +22,14 @@ class Call:
 class Flow:
     """The calls of a model's linear modules, and every use of each value.
 
-    A use is the number of a call, or the name of something else that read the value. `seen` says whether the
-    whole forward was observed; what was not seen is never paired.
+    A use is the number of a call, or the name of something else that read the value. What was not seen is never
+    paired. `exposed` are the modules whose own parameters or buffers something else read.
     """
 
     calls: list[Call] = field(default_factory=list)
     uses: dict[int, list[int | str]] = field(default_factory=lambda: defaultdict(list))
     how: str = "nothing"
+    exposed: set[str] = field(default_factory=set)
 
     def of(self, path: str) -> list[Call]:
         """The calls of the module at `path`."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from convfold.algebra import has_op
+from convfold.algebra import has_op, twin
 from convfold.errors import InvalidArgument
 from convfold.graph.flow import Call, Flow
 from convfold.graph.inputs import ExampleInputs, describe, example_inputs
@@ -31,23 +34,53 @@ def _is_unit(module: nn.Module) -> bool:
 def flow_of(model: nn.Module, inputs: object = None) -> Flow:
     """The flow of values between the linear modules of `model` in eval mode.
 
-    With example `inputs` one forward pass is recorded (under no_grad, training flags put back). Without, a
-    symbolic trace is tried, and when the model cannot be traced only nn.Sequential containers are read.
-    Raises InvalidArgument when the model does not run on the inputs.
+    With example `inputs` one forward pass of a copy is recorded, under no_grad. Without, a symbolic trace is
+    tried, and when the model cannot be traced only nn.Sequential containers are read. The model is not touched.
+    Raises InvalidArgument when the model does not run on the inputs, or has lazy parameters.
     """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise InvalidArgument(
+                "the parameter has no shape yet", where=name, hint="Run the lazy module once on a batch first."
+            )
     if inputs is not None:
         return _record(model, example_inputs(model, inputs))
     try:
-        return _trace(model)
+        with _evaluating(model):
+            return _trace(model)
     except Exception:  # a tracer refuses with any error of the model's own code
         return _containers(model)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+def _owners(model: nn.Module) -> dict[int, list[str]]:
+    """By the identity of each parameter and buffer, the outermost linear modules that hold it."""
+    owners: dict[int, list[str]] = defaultdict(list)
+    inside: list[str] = []
+    for module, path in module_paths(model).items():
+        if _is_unit(module) and not any(outer == "" or path.startswith(f"{outer}.") for outer in inside):
+            inside.append(path)
+            for tensor in (*module.parameters(), *module.buffers()):
+                owners[id(tensor)].append(path)
+    return owners
 
 
 class _Recorder(TorchDispatchMode):
     """Notes which call or operator reads each tensor. Tensors are kept alive, so that identities stay unique."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: dict[int, list[str]]) -> None:
         super().__init__()
+        self.owners = owners
         self.flow = Flow(how="a recorded run")
         self.stack: list[int] = []
         self.alive: list[Tensor] = []
@@ -65,6 +98,7 @@ class _Recorder(TorchDispatchMode):
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, Tensor):
                     self.use(leaf, str(func))
+                    self.flow.exposed.update(self.owners.get(id(leaf), ()))
         result = func(*args, **kwargs)
         self.alive += [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         return result
@@ -85,16 +119,14 @@ class _Recorder(TorchDispatchMode):
 
 
 def _record(model: nn.Module, given: ExampleInputs) -> Flow:
-    recorder = _Recorder()
-    handles = []
-    training = {module: module.training for module in model.modules()}
+    model = twin(model).eval()
+    recorder = _Recorder(_owners(model))
     for module, path in module_paths(model).items():
         if _is_unit(module):
             before = _entering(recorder, path)
-            handles.append(module.register_forward_pre_hook(before, prepend=False, with_kwargs=True))
-            handles.append(module.register_forward_hook(_leaving(recorder), prepend=True))
+            module.register_forward_pre_hook(before, prepend=False, with_kwargs=True)
+            module.register_forward_hook(_leaving(recorder), prepend=True)
     try:
-        model.eval()
         with torch.no_grad(), recorder:
             result = given.call(model)
     except Exception as error:
@@ -103,11 +135,6 @@ def _record(model: nn.Module, given: ExampleInputs) -> Flow:
             where=type(model).__name__,
             got=", ".join(f"{name}: {describe(value)}" for name, value in given.named().items()),
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, flag in training.items():
-            module.training = flag
     for leaf in tree_leaves(result):
         if isinstance(leaf, Tensor):
             recorder.flow.uses[id(leaf)].append("the model's output")
@@ -138,7 +165,8 @@ def _trace(model: nn.Module) -> Flow:
     if _is_unit(model):
         return Flow([Call("", (0,), 1)], how="the module itself")
     graph = _Tracer().trace(model)
-    flow = Flow(how="a symbolic trace")
+    flow, owners = Flow(how="a symbolic trace"), _owners(model)
+    held = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
     numbers = {node: index for index, node in enumerate(graph.nodes, start=1)}
     calls: dict[fx.Node, int] = {}
     for node in graph.nodes:
@@ -148,6 +176,8 @@ def _trace(model: nn.Module) -> Flow:
                 calls[node] = len(flow.calls)
                 inputs = tuple(numbers[source] for source in node.all_input_nodes)
                 flow.calls.append(Call(paths[module], inputs, numbers[node]))
+        elif node.op == "get_attr" and str(node.target) in held:
+            flow.exposed.update(owners.get(id(held[str(node.target)]), ()))
     for node in graph.nodes:
         for user in node.users:
             flow.uses[numbers[node]].append(calls.get(user, str(user.target)))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 
 import torch
 from torch import nn
 
-from convfold.algebra import Op, frozen, kernel
+from convfold.algebra import Op, frozen, kernel, twin
 from convfold.algebra.readings.module import as_module, finish
 from convfold.algebra.readings.tensors import tensors, to_meta
-from convfold.errors import InvalidArgument, Refusal
+from convfold.errors import ConvfoldWarning, InvalidArgument, Refusal
 from convfold.plan.regions import Region, expression
 from convfold.verify import Certificate, certify
 
-__all__ = ["emit", "replace_module", "shadow"]
+__all__ = ["emit", "nothing_like", "replace_module", "shadow"]
 
 
 def replace_module(model: nn.Module, path: str, new: nn.Module) -> nn.Module:
@@ -33,22 +33,29 @@ def replace_module(model: nn.Module, path: str, new: nn.Module) -> nn.Module:
     return model
 
 
+def nothing_like(module: nn.Module) -> nn.Module:
+    """What takes the place of a module that was taken in elsewhere."""
+    return nn.Identity().train(module.training)
+
+
 def _members(model: nn.Module, region: Region) -> list[nn.Module]:
-    try:
-        return [model.get_submodule(path) for path in region.paths]
-    except AttributeError as error:
+    held = dict(model.named_modules(remove_duplicate=False))
+    got = [type(held[path]).__name__ if path in held else "no such module" for path in region.paths]
+    if got != list(region.types):
         raise InvalidArgument(
-            "the plan is of another model",
-            where=", ".join(region.paths),
-            got=f"no such module in {type(model).__name__}",
+            f"the plan is not of this {type(model).__name__}",
+            where=" + ".join(region.paths),
+            got=", ".join(got),
+            expected=", ".join(region.types),
             hint="Apply it to the model that it was made of, freshly built.",
-        ) from error
+        )
+    return [held[path] for path in region.paths]
 
 
 def _put(model: nn.Module, region: Region, folded: nn.Module) -> nn.Module:
     model = replace_module(model, region.paths[0], folded)
     for path in region.paths[1:]:
-        model = replace_module(model, path, nn.Identity())
+        model = replace_module(model, path, nothing_like(model.get_submodule(path)))
     return model
 
 
@@ -65,33 +72,35 @@ def emit(
 
     Each region is composed and compared in float64, then cast; a region that is not equal stays as it was.
     """
-    plain = copy.deepcopy(model)
+    plain = twin(model)
     certificates: dict[tuple[str, ...], Certificate] = {}
     refusals: list[Refusal] = []
     for region in regions:
         members = _members(plain, region)
-        before = expression(members)
-        after = kernel(frozen(before, torch.float64))
+        original = twin(nn.Sequential(*members)).eval().to(torch.float64)
         with torch.no_grad():
-            certificate = certify(before, after, _sizes(before, after))
+            before = expression(list(original))
+            after = kernel(frozen(before, torch.float64))
+            certificate = certify(before, after, _sizes(before, after), original)
         certificates[region.paths] = certificate
         if not certificate:
             reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
-            hint = "Please report this: it is a fault of convfold."
-            refusals.append(Refusal("fold", f"{reason}; it was rolled back", region.paths[0], hint))
+            hint = "Either a forward does not compute what its op() says, or convfold is at fault: please report it."
+            refusals.append(Refusal(region.types[0], f"{reason}; it was rolled back", region.paths[0], hint))
+            warnings.warn(ConvfoldWarning(str(refusals[-1])), stacklevel=3)
             continue
-        plain = _put(plain, region, finish(after, members[0], before))
+        plain = _put(plain, region, finish(after, members[0], expression(members)))
     return plain, certificates, refusals
 
 
 def shadow(model: nn.Module, regions: tuple[Region, ...]) -> nn.Module:
     """The structure that `emit` will give, without weights: a copy of `model` on the meta device."""
     memo = {id(t): _meta_like(t) for t in (*model.parameters(), *model.buffers())}
-    hollow = copy.deepcopy(model, memo)
+    hollow = twin(model, memo)
     for region in regions:
         members = _members(model, region)
         whole = expression(members)
-        dtype = next(tensors(whole)).dtype
+        dtype = next(tensors(whole), torch.empty(0)).dtype
         hollow = _put(
             hollow, region, as_module(kernel(to_meta(whole)), members[0]).to(dtype).train(members[0].training)
         )

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from convfold.algebra import kernel
+from convfold.algebra.readings.tensors import tensors, to_meta
 from convfold.cost import CostReport, Totals, cost
 from convfold.errors import FileProblem, InvalidArgument, InvalidType, NotEqual, Refusal
 from convfold.files import write_text
@@ -58,7 +62,7 @@ class Plan:
                 "a loaded plan needs the model to apply it to", got="apply()", expected="apply(model)"
             )
         folded, self.certificates, rolled_back = emit(source, self.regions)
-        self.refusals += tuple(rolled_back)
+        self.refusals += tuple(refusal for refusal in rolled_back if refusal not in self.refusals)
         if self.after is not None and self._inputs is not None and not rolled_back:
             _recount(self.after, cost(folded, self._inputs))
         return folded
@@ -114,8 +118,9 @@ def plan(model: nn.Module, example_inputs: object = None) -> Plan:
     found = find_regions(model, flow)
     before = None if example_inputs is None else cost(model, example_inputs)
     regions, dearer = _gate(model, found.regions, flow, before)
-    after = None if example_inputs is None else cost(shadow(model, regions), example_inputs)
-    keys = _keys(model, regions)
+    hollow = shadow(model, regions)
+    after = None if example_inputs is None else cost(hollow, example_inputs)
+    keys = _keys(model, hollow, regions)
     refusals = (*found.refusals, *dearer)
     return Plan(regions, refusals, found.blocking, before, after, keys, {}, model, example_inputs)
 
@@ -148,8 +153,9 @@ def _region_costs(model: nn.Module, region: Region, flow: Flow, before: CostRepo
     plain = shadow(head, (replace(region, paths=("",)),) if len(members) == 1 else (_local(region),))
     shapes = [call.shape for call in flow.of(region.paths[0]) if call.shape is not None]
     if not shapes:
-        shapes = [(1, whole.in_channels, *_roomy(members[0], whole.dims))]
-    like = next(members[0].parameters())
+        window = kernel(to_meta(whole)).window
+        shapes = [(1, whole.in_channels, *(axis.span + 16 for axis in window))]
+    like = next(tensors(whole), torch.empty(0))
     pairs = [
         (cost(head, like.new_empty(shape, device="meta")), cost(plain, like.new_empty(shape, device="meta")))
         for shape in shapes
@@ -163,28 +169,43 @@ def _local(region: Region) -> Region:
     return replace(region, paths=tuple(str(index) for index in range(len(region.paths))))
 
 
-def _roomy(module: nn.Module, dims: int) -> tuple[int, ...]:
-    window = getattr(module, "window", None)
-    spans = [axis.span for axis in window] if window else [16] * dims
-    return tuple(span + 16 for span in spans)
-
-
 def _sum(totals: list[Totals]) -> Totals:
     macs, convolutions, operators = (sum(t[i] for t in totals) for i in range(3))
     return Totals(macs, convolutions, operators, totals[0].params)
 
 
-def _keys(model: nn.Module, regions: tuple[Region, ...]) -> dict[str, str]:
-    """Old names of the state dict to new: kernels of a region to its weight, vectors to its bias."""
+def _keys(model: nn.Module, folded: nn.Module, regions: tuple[Region, ...]) -> dict[str, str]:
+    """Old names of the state dict to new: kernels of a region to its weight, vectors to its bias where it has one.
+
+    A module held under several names has its tensors under each of them, before and after.
+    """
+    homes: dict[str, str] = {}
+    held = dict(model.named_modules(remove_duplicate=False))
+    for region in regions:
+        for path in region.paths:
+            names = [name for name, module in held.items() if module is held[path]]
+            heads = [name for name, module in held.items() if module is held[region.paths[0]]]
+            homes.update({name: _nearest(name, heads) for name in names})
     keys: dict[str, str] = {}
+    present = folded.state_dict()
     for name, tensor in model.state_dict().items():
-        region = next((r for r in regions for p in r.paths if p == "" or name.startswith(f"{p}.")), None)
-        if region is None:
+        home = next((homes[path] for path in homes if path == "" or name.startswith(f"{path}.")), None)
+        if home is None:
             keys[name] = name
         elif tensor.dim() > 0:
-            prefix = f"{region.paths[0]}." if region.paths[0] else ""
-            keys[name] = prefix + ("weight" if tensor.dim() > 1 else "bias")
+            weight, bias = (f"{home}.{leaf}" if home else leaf for leaf in ("weight", "bias"))
+            keys[name] = bias if tensor.dim() == 1 and bias in present else weight
     return keys
+
+
+def _nearest(name: str, heads: list[str]) -> str:
+    """The head that shares the longest beginning with `name`."""
+
+    def shared(head: str) -> int:
+        pairs = zip(head.split("."), name.split("."), strict=False)
+        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+    return max(heads, key=shared)
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:

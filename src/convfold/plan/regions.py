@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convfold.algebra import Conv, ConvTranspose, Op, has_hooks, has_op, kernel, op, text
+from convfold.algebra import Conv, ConvTranspose, Op, defines_op, has_hooks, has_op, kernel, op, text
 from convfold.algebra.readings.module import as_module, check_foldable
 from convfold.algebra.readings.tensors import to_meta
 from convfold.cost import Totals
@@ -97,11 +97,12 @@ def _ties(model: nn.Module) -> dict[int, list[nn.Module]]:
     return holders
 
 
-def _trained_tie(head: nn.Module, ties: dict[int, list[nn.Module]]) -> bool:
-    inside = set(head.modules())
-    return head.training and any(
+def _trained_tie(modules: list[nn.Module], ties: dict[int, list[nn.Module]]) -> bool:
+    inside = {inner for module in modules for inner in module.modules()}
+    return any(module.training for module in modules) and any(
         parameter.requires_grad and any(holder not in inside for holder in ties[id(parameter)])
-        for parameter in head.parameters()
+        for module in modules
+        for parameter in module.parameters()
     )
 
 
@@ -116,9 +117,15 @@ def _follow(path: str, units: dict[str, nn.Module], flow: Flow) -> tuple[str, ..
 
 
 def _tokens(head: Op, path: str, flow: Flow) -> bool:
-    """Whether a Linear's channels may not be the axis that a batch normalisation after it normalises."""
+    """Whether the output's channels may not be the axis that a batch normalisation after it normalises.
+
+    That is the last axis of a Linear, and of a convolution without a batch the first. Only a Linear takes any
+    number of axes, so only there an input that was not seen is a doubt.
+    """
     shapes = [call.shape for call in flow.of(path)]
-    return head.dims == 0 and any(shape is None or len(shape) != 2 for shape in shapes)
+    if any(shape is None for shape in shapes):
+        return head.dims == 0
+    return any(shape is not None and len(shape) != head.dims + 2 for shape in shapes)
 
 
 def find_regions(model: nn.Module, flow: Flow) -> Found:
@@ -132,19 +139,25 @@ def find_regions(model: nn.Module, flow: Flow) -> Found:
     blocking: list[Refusal] = []
     taken: set[str] = set()
     for path, module in units.items():
+        if hasattr(module, "parametrizations") and module.training:
+            # Reading such a weight may change it: spectral_norm then takes a step of its power iteration.
+            reason = "its weight is parametrised and in training mode"
+            refusals.append(Refusal(type(module).__name__, reason, path, "Call eval() on it first."))
+            taken.add(path)
+            continue
         head = _read(module)
         if head is None or _is_norm(module) or not isinstance(head, Op):
             continue
         paths = _follow(path, units, flow)
         if len(paths) > 1 and _tokens(head, path, flow):
             taken.update(paths[1:])
-            refusals.append(_axis_unknown(path, units[paths[1]], flow))
+            refusals.append(_axis_unknown(path, paths[1], units[paths[1]], flow))
             paths = paths[:1]
-        plain = isinstance(head, (Conv, ConvTranspose)) and not callable(getattr(module, "op", None))
+        plain = isinstance(head, (Conv, ConvTranspose)) and not defines_op(module)
         if plain and len(paths) == 1:
             continue
         taken.update(paths)
-        refusal, stops = _examine(paths, units, ties)
+        refusal, stops = _examine(paths, units, ties, flow)
         if refusal is not None:
             refusals.append(refusal)
             blocking += [refusal] * stops
@@ -156,19 +169,26 @@ def find_regions(model: nn.Module, flow: Flow) -> Found:
     for path, module in units.items():
         if _is_norm(module) and path not in taken:
             refusals.append(_alone(path, module, flow))
+    for module, path in module_paths(model).items():
+        if _is_norm(module) and not has_op(module):
+            reason = "its class computes more than batch normalisation, or in another way"
+            refusals.append(Refusal(type(module).__name__, reason, path))
     return Found(tuple(regions), tuple(refusals), tuple(blocking))
 
 
 def _examine(
-    paths: tuple[str, ...], units: dict[str, nn.Module], ties: dict[int, list[nn.Module]]
+    paths: tuple[str, ...], units: dict[str, nn.Module], ties: dict[int, list[nn.Module]], flow: Flow
 ) -> tuple[Refusal | None, bool]:
     """Why these modules do not fold, and whether that makes `fold` raise."""
     modules = [units[path] for path in paths]
     for path, module in zip(paths, modules, strict=True):
-        if has_hooks(module):
-            reason = "it has a forward hook, which may change or watch its output"
+        if any(has_hooks(inner) for inner in module.modules()):
+            reason = "it has a hook, which may change or watch what it computes"
             return Refusal(type(module).__name__, reason, path, "Remove the hook."), False
-    if _trained_tie(modules[0], ties):
+        if path in flow.exposed:
+            reason = "its weights are read outside of its own call too, so they may not change"
+            return Refusal(type(module).__name__, reason, path), False
+    if _trained_tie(modules, ties):
         reason = "its weight is shared with another module and still trained"
         return Refusal(
             type(modules[0]).__name__, reason, paths[0], "Call eval() first; the fold then clones it."
@@ -201,14 +221,14 @@ def _guilty(error: NotFoldable, paths: tuple[str, ...], modules: list[nn.Module]
     return paths[0]
 
 
-def _axis_unknown(path: str, norm: nn.Module, flow: Flow) -> Refusal:
+def _axis_unknown(path: str, place: str, norm: nn.Module, flow: Flow) -> Refusal:
     seen = [call.shape for call in flow.of(path) if call.shape is not None]
     reason = (
-        f"it normalises axis 1 of an input of shape {seen[0]}, which is not the Linear's output axis"
+        f"it normalises axis 1 of what '{path}' gives for an input of shape {seen[0]}, which is not its channel axis"
         if seen
         else "the number of axes of its input is not known"
     )
-    return Refusal(type(norm).__name__, reason, path, "" if seen else "Pass example_inputs.")
+    return Refusal(type(norm).__name__, reason, place, "" if seen else "Pass example_inputs.")
 
 
 def _alone(path: str, module: nn.Module, flow: Flow) -> Refusal:

@@ -20,6 +20,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
+def _brief(equation: str) -> str:
+    return equation if len(equation) <= 60 else f"{equation[:57]}..."
+
+
 def _macs(region: Region) -> str:
     if region.before is None or region.after is None:
         return "unknown"
@@ -33,10 +37,10 @@ def render(
     parts: list[str] = []
     if regions:
         rows = [
-            (" + ".join(r.paths) or "(the model)", " + ".join(r.types), r.equation, r.result, _macs(r)) for r in regions
+            (" + ".join(r.paths) or "(the model)", " + ".join(r.types), _brief(r.equation), r.result, _macs(r))
+            for r in regions
         ]
-        short = [tuple(cell if len(cell) <= 60 else f"{cell[:57]}..." for cell in row) for row in rows]
-        parts.append(table(("module", "type", "equation", "becomes", "MACs"), short))
+        parts.append(table(("module", "type", "equation", "becomes", "MACs"), rows))
     else:
         parts.append("Nothing folds.")
     if refusals:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +12,12 @@ import torch
 from torch import nn
 
 from convfold import blocks
-from convfold.algebra import has_hooks, has_op, op
+from convfold.algebra import defines_op, has_hooks, has_op, op, twin
+from convfold.algebra.readings.module import layout
 from convfold.errors import ConvfoldError, InvalidArgument, InvalidType
 from convfold.graph import Flow, flow_of
 from convfold.graph.observe import module_paths
-from convfold.plan.emit import replace_module
+from convfold.plan.emit import nothing_like, replace_module
 from convfold.plan.table import table
 
 __all__ = ["Choice", "Expansion", "Where", "expand", "plan_expansion"]
@@ -38,13 +38,17 @@ _HOOKS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of one layer: `block` (empty: nothing), with the batch norm at `norm`, and the `reason`."""
+    """What becomes of one layer: `block` (empty: nothing), with the batch norm at `norm`, and the `reason`.
+
+    Where it is not `exact`, the block starts from its own initialisation.
+    """
 
     path: str
     layer: str
     block: str
     norm: str
     reason: str
+    exact: bool = True
 
 
 @dataclass
@@ -58,14 +62,15 @@ class Expansion:
 
     def apply(self, inplace: bool = False) -> nn.Module:
         """The wide model: a copy, or the model itself with `inplace`."""
-        model = self._model if inplace else copy.deepcopy(self._model)
+        model = self._model if inplace else twin(self._model)
         for choice in self.choices:
             if choice.block:
                 layer = model.get_submodule(choice.path)
                 norm = model.get_submodule(choice.norm) if choice.norm else None
-                model = replace_module(model, choice.path, _widened(layer, norm, self.block, self.options))
-                if choice.norm:
-                    model = replace_module(model, choice.norm, nn.Identity())
+                wide = _widened(layer, norm, self.block, self.options, choice.exact)
+                model = replace_module(model, choice.path, wide)
+                if norm is not None:
+                    model = replace_module(model, choice.norm, nothing_like(norm))
         return model
 
     def __str__(self) -> str:
@@ -135,7 +140,7 @@ def _layers(model: nn.Module, block: str, where: Where) -> list[str]:
     for module, path in module_paths(model).items():
         if any(outer == "" or path.startswith(f"{outer}.") for outer in inside):
             continue
-        if has_op(module) and callable(getattr(module, "op", None)):
+        if defines_op(module):
             inside.append(path)  # a block already
         elif isinstance(module, (*_DIMS, *_TRANSPOSED)):
             layers[path] = module
@@ -202,6 +207,8 @@ def _choose(
     layer = model.get_submodule(path)
     kind = repr(layer) if isinstance(layer, tuple(_DIMS)) else type(layer).__name__
     reason = _impossible(model, layer, block)
+    if path in flow.exposed:
+        reason = "its weights are read outside of its own call too"
     if reason:
         return Choice(path, kind, "", "", reason)
     cls = blocks.find(block, _DIMS[type(layer)])
@@ -209,15 +216,20 @@ def _choose(
     if unsuited:
         return Choice(path, kind, "", "", unsuited)
     norm = _norm_of(model, path, flow) if cls.has_norm and options.get("norm", "bn") == "bn" else ""
+    hollow = twin(layer).to("meta")
     try:
-        hollow = copy.deepcopy(layer).to("meta")
-        _widened(hollow, copy.deepcopy(model.get_submodule(norm)).to("meta") if norm else None, block, options)
+        wide = _widened(hollow, twin(model.get_submodule(norm)).to("meta") if norm else None, block, options)
     except ConvfoldError as error:
-        if exact or not _builds(layer, block, options):
+        if exact or not _builds(hollow, block, options):
             return Choice(path, kind, "", "", str(error))
-        return Choice(path, kind, cls.__name__, "", "a new function: it cannot start from this kernel")
-    both = not cls.has_norm or options.get("norm") == "scale" or bool(norm)
+        return Choice(path, kind, cls.__name__, "", "a new function: it cannot start from this kernel", exact=False)
+    both = bool(norm) or not _norms(wide)
+    both = both and not any(_norms(m) for m in wide.modules() if isinstance(m, blocks.Block) and m is not wide)
     return Choice(path, kind, cls.__name__, norm, "same function" if both else "same function in eval mode only")
+
+
+def _norms(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
 
 
 def _norm_of(model: nn.Module, path: str, flow: Flow) -> str:
@@ -245,7 +257,7 @@ def _arguments(layer: nn.Module, bias: bool) -> tuple[tuple[Any, ...], dict[str,
 
 def _builds(layer: nn.Module, block: str, options: dict[str, Any]) -> bool:
     try:
-        _built(copy.deepcopy(layer).to("meta"), True, block, options)
+        _built(layer, True, block, options)
     except ConvfoldError:
         return False
     return True
@@ -256,16 +268,20 @@ def _built(layer: nn.Module, bias: bool, block: str, options: dict[str, Any]) ->
     return blocks.build(block, _DIMS[type(layer)], *arguments, **placement, **options)
 
 
-def _widened(layer: nn.Module, norm: nn.Module | None, block: str, options: dict[str, Any]) -> nn.Module:
+def _widened(
+    layer: nn.Module, norm: nn.Module | None, block: str, options: dict[str, Any], exact: bool = True
+) -> nn.Module:
     """The block that computes ``norm(layer(x))``, in the layer's own mode, precision, place and layout."""
     weight: torch.nn.Parameter = layer.weight  # type: ignore[assignment]
     bias: torch.nn.Parameter | None = layer.bias  # type: ignore[assignment]
     wide = _built(layer, bias is not None and norm is None, block, options).train(layer.training)
-    wide.start(weight.detach(), None if bias is None else bias.detach(), norm)
     wide.requires_grad_(weight.requires_grad)
-    for layout in (torch.channels_last, torch.channels_last_3d):
-        if weight.dim() == (4 if layout == torch.channels_last else 5) and not weight.is_contiguous():
-            wide = wide.to(memory_format=layout) if weight.is_contiguous(memory_format=layout) else wide
+    if isinstance(norm, nn.SyncBatchNorm):
+        wide = nn.SyncBatchNorm.convert_sync_batchnorm(wide, norm.process_group)
+    if exact:
+        # The norm is taken in with flags of its own: it may be frozen where the kernel is not.
+        wide.start(weight.detach(), None if bias is None else bias.detach(), norm)
+    wide = wide.to(memory_format=layout(weight))  # type: ignore[call-overload]
     for name in _HOOKS:
         getattr(wide, name).update(getattr(layer, name, None) or {})
     return wide

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Certificate", "Probe", "compare"]
+__all__ = ["Certificate", "Probe", "as_double", "compare"]
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,23 @@ class Certificate:
         return cls(probes[worst].error, probes[worst].bound, scale, tuple(probes), dtype, inputs[worst])
 
 
+def as_double(tensor: Tensor) -> Tensor:
+    """The values in float64; a complex tensor as pairs of reals."""
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).to(torch.float64)
+
+
 def compare(a: Tensor, b: Tensor, scale: Tensor | float) -> tuple[float, float, float]:
     """``max |a - b| / scale`` over all elements, over the border and over the interior.
 
     The border is the outer eighth (at least one position) of each axis behind (N, C). Values that are finite
-    on one side only count as infinitely far apart.
+    on one side only count as infinitely far apart, as do tensors of different shapes.
     """
     if a.numel() == 0:
         return 0.0, 0.0, 0.0
-    distance = (a.to(torch.float64) - b.to(torch.float64)).abs()
+    a, b = as_double(a), as_double(b)
+    if a.shape != b.shape:
+        return float("inf"), float("inf"), float("inf")
+    distance = (a - b).abs()
     distance[(a == b) | (a.isnan() & b.isnan())] = 0.0
     distance = torch.nan_to_num(distance, nan=float("inf"), posinf=float("inf"))
     # A scale of zero means that every term is zero: any distance is then infinitely large.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from convfold.algebra import Op, apply, frozen, magnitude, tensors
 from convfold.algebra.readings.length import path_length
@@ -11,13 +12,16 @@ from convfold.verify.certificate import Certificate, Probe, compare
 __all__ = ["certify"]
 
 
-def certify(before: Op, after: Op, sizes: tuple[tuple[int, ...], ...]) -> Certificate:
+def certify(
+    before: Op, after: Op, sizes: tuple[tuple[int, ...], ...], original: nn.Module | None = None
+) -> Certificate:
     """Compare two expressions in float64 on random inputs of these spatial sizes.
 
     ``|before(x) - after(x)| <= gamma_L * S`` with S the sum of the absolute terms of ``before``, evaluated as
     ``|before|(|x|)``, and ``L = 2*L_before + L_after`` roundings: those of the evaluation before, those of
     composing the kernels, those of the evaluation after (Higham, Accuracy and Stability of Numerical
-    Algorithms, section 3.1). The error is max |difference| / max S.
+    Algorithms, section 3.1). The error is max |difference| / max S. With `original`, the module whose equation
+    `before` is, what that module itself computes takes the place of ``before(x)``.
     """
     before, after = frozen(before, torch.float64), frozen(after, torch.float64)
     length = 2 * path_length(before) + path_length(after)
@@ -32,7 +36,8 @@ def certify(before: Op, after: Op, sizes: tuple[tuple[int, ...], ...]) -> Certif
         x = x.to(device)
         with torch.no_grad():
             scale = float(apply(absolute, x.abs()).abs().max())
-            error, border, interior = compare(apply(before, x), apply(after, x), scale)
+            truth = apply(before, x) if original is None else original(x)
+            error, border, interior = compare(truth, apply(after, x), scale)
         probes.append(Probe("random", (tuple(x.shape),), error, bound, border, interior))
         inputs.append(x)
     return Certificate.of(probes, inputs, "the sum of the absolute terms", "float64")

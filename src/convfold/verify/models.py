@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -10,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
+from convfold.algebra import twin
 from convfold.errors import InvalidArgument, InvalidType, NotEqual
 from convfold.graph import ExampleInputs, describe
 from convfold.graph import example_inputs as read_inputs
-from convfold.verify.certificate import Certificate, Probe, compare
+from convfold.verify.certificate import Certificate, Probe, as_double, compare
 
 __all__ = ["verify"]
 
@@ -69,7 +69,7 @@ def _reduction(model: nn.Module) -> int:
 
 
 def _in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    return copy.deepcopy(model).eval().to(dtype)
+    return twin(model).eval().to(dtype)
 
 
 def _probes(given: ExampleInputs) -> list[tuple[str, ExampleInputs]]:
@@ -153,8 +153,10 @@ def _judge(
         if not isinstance(x, Tensor):
             apart = 0.0 if x == y else math.inf
             x, x32, y = torch.zeros(1), torch.zeros(1), torch.full((1,), apart)
-        scale = float(x.abs().max()) if x.numel() else 1.0
-        own = compare(x, x32.to(x.dtype), scale or 1.0)[0]
+        # An infinite value (a masked logit) is compared exactly, and is no scale for the others.
+        finite = as_double(x)[as_double(x).isfinite()].abs()
+        scale = float(finite.max()) if finite.numel() else 1.0
+        own = compare(x, x32, scale or 1.0)[0]
         error, border, interior = compare(x, y, scale or 1.0)
         bound = max(factor * own, least) if math.isfinite(own) else least
         probe = Probe(name, shapes, error, bound, border, interior)

@@ -25,6 +25,7 @@ from convfold.algebra.operators import (
     Select,
     Sum,
 )
+from convfold.algebra.readings.statistics import batch_statistics
 from convfold.geometry import Axis
 
 __all__ = ["apply", "per_channel", "uses_batch_statistics"]
@@ -116,8 +117,7 @@ def _norm(op: Norm, x: Tensor) -> Tensor:
         return op.module(x)  # type: ignore[no-any-return]
     inner = pad(x, tuple((-lo, -hi) for lo, hi in op.ring))
     y = op.module(inner)
-    axes = [0, *range(2, x.dim())]
-    variance, mean = torch.var_mean(inner, axes, correction=0)
+    mean, variance = batch_statistics(op.module, inner)
     module: Any = op.module
     # The ring holds one value per channel: read it at a corner of the ring.
     corner = x[0]
@@ -128,7 +128,7 @@ def _norm(op: Norm, x: Tensor) -> Tensor:
         response = response * module.weight
     if module.bias is not None:
         response = response + module.bias
-    return _pad_value(y, op.ring, response)
+    return _pad_value(y, op.ring, response.to(y.dtype))
 
 
 def _avg_pool(op: AvgPool, x: Tensor) -> Tensor:

@@ -18,13 +18,14 @@ from convfold.errors import NotFoldable, Refusal
 __all__ = ["kernel"]
 
 
-def kernel(op: Op, *, running: bool = False) -> Conv | ConvTranspose:
+def kernel(op: Op, *, running: bool = False, like: Tensor | None = None) -> Conv | ConvTranspose:
     """The one convolution (or transposed convolution) that computes `op`.
 
     Batch normalisation in training mode is no fixed map: it raises, unless `running` asks for its running
-    statistics. Raises NotFoldable, with the reason, where no law applies.
+    statistics. The kernel has the dtype and the device of the expression's own tensors; where it holds none
+    (a pooling, an identity), those of `like`. Raises NotFoldable, with the reason, where no law applies.
     """
-    like = next(iter(tensors(op)), torch.empty(0))
+    like = next(tensors(op), torch.empty(0) if like is None else like)
     result = _reduce(op, like, running)
     return result if isinstance(result, ConvTranspose) else as_conv(result, like)
 
@@ -75,11 +76,19 @@ def _pad_value(first: Op, pad: Pad, like: Tensor) -> Op:
     value = pad.value
     assert value is not None  # the caller saw to it
     conv = first if isinstance(first, ConvTranspose) else as_conv(first, like)
-    if isinstance(conv, Conv) and conv.bias is not None and torch.equal(conv.bias, value.to(conv.bias)):
+    if isinstance(conv, Conv) and _is_response(conv, value):
         return pad_first(conv, pad.pads)
     zero = Pad(pad.channels, pad.pads)
     steps = (Affine(None, -value, pad.dims), zero, Affine(None, value, pad.dims))
     return reduce(lambda a, b: _chain(a, b, like), steps, first)
+
+
+def _is_response(conv: Conv, value: Tensor) -> bool:
+    # The same tensor is known to be equal without a look at its values, on the meta device and in a trace too.
+    if conv.bias is value:
+        return True
+    response = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+    return not value.is_meta and torch.equal(response, value.to(response))
 
 
 def _sum(terms: list[Op], like: Tensor) -> Op:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convfold.algebra.operators import Conv, ConvTranspose, Norm, Op
 from convfold.algebra.protocol import op as read
 from convfold.algebra.readings.kernel import kernel
 from convfold.algebra.readings.tensors import frozen, leaves, tensors
+from convfold.algebra.readings.twin import twin
 from convfold.errors import NotFoldable, Refusal
 from convfold.geometry import Window, conv_window, has_padding
 
-__all__ = ["as_module", "check_foldable", "finish", "fold_module"]
+__all__ = ["as_module", "check_foldable", "finish", "fold_module", "layout"]
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _padding(window: Window, named: object) -> tuple[int, ...] | str:
@@ -30,6 +31,8 @@ def _padding(window: Window, named: object) -> tuple[int, ...] | str:
         same = pads == tuple((a.lo, a.hi) for a in conv_window(len(window), kernel_size, 1, "same", dilation))
     if named == "same" and same:
         return "same"
+    if named == "valid" and not any(map(any, pads)):
+        return "valid"
     if all(lo == hi >= 0 for lo, hi in pads):
         return tuple(lo for lo, _ in pads)
     if same:
@@ -54,8 +57,8 @@ def _dilation(window: Window, named: object) -> tuple[int, ...]:
 def as_module(conv: Conv | ConvTranspose, like: nn.Module | None = None) -> nn.Module:
     """The torch module of `conv`: ``nn.Linear`` for an empty window, else ``nn.Conv{1,2,3}d`` or its transpose.
 
-    Where `like` spells the same window otherwise (padding "same", the dilation of a one-tap axis, the mode of
-    no padding), its spelling is kept. Raises NotFoldable where the module cannot hold the padding.
+    Where `like` spells the same window otherwise (padding "same" or "valid", the dilation of a one-tap axis, the
+    mode of no padding), its spelling is kept. Raises NotFoldable where the module cannot hold the padding.
     """
     window, weight = conv.window, conv.weight.detach()
     placement: dict[str, Any] = {
@@ -108,7 +111,7 @@ def check_foldable(op: Op) -> None:
                 )
             )
     for tensor in tensors(op):
-        if not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
             count = int((~torch.isfinite(tensor)).sum())
             raise NotFoldable(
                 Refusal(
@@ -119,27 +122,41 @@ def check_foldable(op: Op) -> None:
             )
 
 
-def _channels_last(module: nn.Module, dims: int) -> bool:
-    layout = _CHANNELS_LAST.get(dims)
-    wide = [p for p in module.parameters() if p.dim() == dims + 2]
-    return layout is not None and any(p.is_contiguous(memory_format=layout) and not p.is_contiguous() for p in wide)
+def layout(kernel: Tensor) -> torch.memory_format:
+    """The memory format of a kernel.
 
-
-def fold_module(module: nn.Module, expression: Op | None = None) -> nn.Module:
-    """The plain module equal to `module` (or to the `expression` that it takes part in).
-
-    Composed in float64, cast once to the dtype of the kernels; device, memory format, training flag and
-    whether anything asks for gradients are kept. Raises NotFoldable with the reason where it cannot be done.
+    Told by its strides: a kernel of one tap or one input channel is contiguous in either format.
     """
-    expression = read(module) if expression is None else expression
+    last = _CHANNELS_LAST.get(kernel.dim())
+    if last is not None:
+        plain, transposed = (
+            torch.empty(kernel.shape, device="meta").to(memory_format=kind).stride()
+            for kind in (torch.contiguous_format, last)
+        )
+        if kernel.stride() == transposed != plain:
+            return last
+    return torch.contiguous_format
+
+
+def fold_module(module: nn.Module) -> nn.Module:
+    """The plain module equal to `module`.
+
+    Composed in float64, what the module's own equation adds up included, and cast once to the dtype of the
+    kernels; device, memory format, training flag and whether anything asks for gradients are kept. Raises
+    NotFoldable with the reason where it cannot be done.
+    """
+    expression = read(module)
     check_foldable(expression)
-    return finish(kernel(frozen(expression, torch.float64)), module, expression)
+    with torch.no_grad():
+        exact = read(twin(module).to(torch.float64))
+        return finish(kernel(frozen(exact, torch.float64)), module, expression)
 
 
 def finish(conv: Conv | ConvTranspose, module: nn.Module, expression: Op) -> nn.Module:
     """The composed `conv` as a torch module that takes the place of `module`, in the dtype of `expression`."""
     folded = as_module(conv, module).to(next(tensors(expression), conv.weight).dtype)
-    if _channels_last(module, conv.dims):
-        folded = folded.to(memory_format=_CHANNELS_LAST[conv.dims])  # type: ignore[call-overload]
+    formats = {layout(p) for p in module.parameters() if p.dim() == conv.dims + 2}
+    for last in formats & set(_CHANNELS_LAST.values()):
+        folded = folded.to(memory_format=last)  # type: ignore[call-overload]
     folded.requires_grad_(any(p.requires_grad for p in module.parameters()))
     return folded.train(module.training)

@@ -56,14 +56,23 @@ def map_tensors(op: Op, change: Callable[[Tensor], Tensor], dtype: torch.dtype |
     `dtype` is the precision in which those statistics become a scale and a shift.
     """
 
+    # A tensor that stands in two places stays one tensor: laws recognise it without looking at values.
+    # The originals are held too: an identity is only unique while its tensor lives.
+    changed: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def once(tensor: Tensor) -> Tensor:
+        if id(tensor) not in changed:
+            changed[id(tensor)] = (tensor, change(tensor))
+        return changed[id(tensor)][1]
+
     def maybe(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else change(tensor)
+        return None if tensor is None else once(tensor)
 
     def leaf(found: Op) -> Op:
         if isinstance(found, Norm):
             found = norm_as_affine(found, dtype)
         if isinstance(found, (Conv, ConvTranspose)):
-            return replace(found, weight=change(found.weight), bias=maybe(found.bias))
+            return replace(found, weight=once(found.weight), bias=maybe(found.bias))
         if isinstance(found, Affine):
             return replace(found, scale=maybe(found.scale), shift=maybe(found.shift))
         if isinstance(found, Pad):
