@@ -1,0 +1,1 @@
+"""What the tests share: random operators, randomised modules, the comparison with the oracle, strategies."""
