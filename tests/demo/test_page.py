@@ -1,0 +1,177 @@
+"""The demo's page in a real browser: on a desk, on a phone, in the dark."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from .conftest import Demo
+
+pytestmark = pytest.mark.browser
+
+DESK, PHONE = 1200, 390
+# WCAG AA: text, and graphics that carry meaning.
+TEXT_CONTRAST, LINE_CONTRAST = 4.5, 3.0
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
+
+# Colours as drawn on their true background: [what, contrast, is it text] for all that can be read or seen.
+CONTRASTS = """
+const parse = (c) => { const m = c.match(/[\\d.]+/g); return m ? m.map(Number) : null; };
+const light = (rgb) => { const [r, g, b] = rgb.slice(0, 3).map((v) => {
+  v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const behind = (node) => { for (; node; node = node.parentElement) {
+  const c = parse(getComputedStyle(node).backgroundColor);
+  if (c && (c.length < 4 || c[3] === 1)) return c; } return [255, 255, 255]; };
+const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
+  return (x + 0.05) / (y + 0.05); };
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const node = walker.currentNode.parentElement;
+  if (!walker.currentNode.textContent.trim() || node.closest("style, title")) continue;
+  const style = getComputedStyle(node);
+  const colour = parse(node.closest("svg") ? style.fill : style.color);
+  found.push([walker.currentNode.textContent.trim().slice(0, 40), contrast(colour, behind(node)), true]);
+}
+for (const node of document.querySelectorAll("svg path")) {
+  const style = getComputedStyle(node), stroke = style.stroke;
+  if (stroke === "none" || parseFloat(style.strokeWidth) < 1.5 || parseFloat(style.strokeOpacity) < 1) continue;
+  found.push(["line " + stroke, contrast(parse(stroke), behind(node)), false]);
+}
+return found;
+"""
+SHAPES = """
+return [...document.querySelectorAll("svg")].map((svg) => {
+  const box = svg.getBoundingClientRect();
+  const drawn = [...svg.querySelectorAll("path, rect, use")].filter((n) => {
+    const b = n.getBoundingClientRect(); return b.width + b.height > 0; }).length;
+  return [svg.getAttribute("aria-label"), svg.querySelector("title").textContent, box.left, box.width, box.height,
+    drawn, getComputedStyle(svg).visibility];
+});
+"""
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CONVFOLD_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"CONVFOLD_REQUIRE_BROWSER=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    binary = shutil.which("chromium")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        _missing("chromium and chromedriver are not installed")
+    try:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        _missing("selenium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
+
+
+def show(browser: Any, demo: Demo, width: int, scheme: str = "light") -> None:
+    """Open the report in a window of this width and colour scheme."""
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE},
+    )
+    browser.get((Path(demo.out) / "report.html").resolve().as_uri())
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_no_console_message_and_nothing_loaded(browser: Any, demo: Demo, width: int) -> None:
+    browser.get_log("browser")
+    show(browser, demo, width)
+    assert browser.title == "Train wide, ship plain"
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_every_plot_is_visible_and_named(browser: Any, demo: Demo, width: int, scheme: str) -> None:
+    show(browser, demo, width, scheme)
+    plots = browser.execute_script(SHAPES)
+    # One card of curves, two plots of errors, three of costs, and the tiles: three branches and the fold.
+    assert len(plots) == 1 + 2 + 3 + 4
+    for name, title, left, wide, high, drawn, visibility in plots:
+        assert name, "a plot has no name for a screen reader"
+        assert title == name
+        assert visibility == "visible"
+        assert wide >= 60, name
+        assert high >= 60, name
+        assert left >= 0, name
+        assert left + wide <= width, name
+        assert drawn >= 9, name
+
+
+def test_no_sideways_scrolling_on_a_phone(browser: Any, demo: Demo) -> None:
+    show(browser, demo, PHONE)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE
+    tables = browser.execute_script(
+        "return [...document.querySelectorAll('table')].map((t) => ["
+        "t.getBoundingClientRect().width, t.parentElement.clientWidth, getComputedStyle(t.parentElement).overflowX])"
+    )
+    assert any(inner > outer for inner, outer, _ in tables), "no table is wide enough for this test to mean anything"
+    assert all(overflow == "auto" for _, _, overflow in tables)
+    smallest = browser.execute_script(
+        "return Math.min(...[...document.querySelectorAll('svg text')].map((t) => t.getBoundingClientRect().height))"
+    )
+    assert smallest >= 8, "the plots' text is too small on a phone"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_enough(browser: Any, demo: Demo, scheme: str) -> None:
+    show(browser, demo, DESK, scheme)
+    found = browser.execute_script(CONTRASTS)
+    texts = [(what, contrast) for what, contrast, is_text in found if is_text]
+    drawn = [(what, contrast) for what, contrast, is_text in found if not is_text]
+    assert len(texts) > 100
+    assert len(drawn) >= 6
+    assert [entry for entry in texts if entry[1] < TEXT_CONTRAST] == []
+    assert [entry for entry in drawn if entry[1] < LINE_CONTRAST] == []
+
+
+def test_dark_mode_has_colours_of_its_own(browser: Any, demo: Demo) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        show(browser, demo, DESK, scheme)
+        colours[scheme] = browser.execute_script(
+            "const of = (s, p) => getComputedStyle(document.querySelector(s))[p];"
+            "return [of('body', 'backgroundColor'), of('body', 'color'), of('figure svg text', 'fill'),"
+            " of('figure', 'backgroundColor'), of('.cell', 'fill'), of('.eyebrow', 'color')]"
+        )
+    assert all(a != b for a, b in zip(colours["light"], colours["dark"], strict=True))
