@@ -1,0 +1,26 @@
+"""The README's tour, run as it is written, and its table of blocks held against the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from convfold import blocks
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_tour_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(code) >= 5
+    names: dict[str, object] = {}
+    for piece in code:
+        exec(compile(piece, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "DBBConv2d" in printed
+    assert "equal: error" in printed
+
+
+def test_the_table_lists_every_block() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    assert listed == blocks.names()
