@@ -68,6 +68,11 @@ class TestDOConv(BlockSuite):
         module = blocks.DOConv2d(4, 6, 3, groups=2)
         assert torch.equal(module.fold().weight, module.conv.weight.reshape(6, 2, 3, 3))
 
+    def test_a_kernel_of_one_tap_has_nothing_over_it(self) -> None:
+        module = blocks.DOConv2d(2, 3, 1, D_mul=9)
+        assert (module.D_mul, module.depth) == (1, None)
+        assert [name for name, _ in module.named_parameters()] == ["conv.weight", "conv.bias"]
+
     def test_it_takes_in_no_norm(self) -> None:
         with pytest.raises(InvalidArgument, match="doconv has no normalisation of its own"):
             blocks.DOConv2d(4, 6, 3).start(normal(6, 4, 3, 3), None, torch.nn.BatchNorm2d(6))

@@ -23,13 +23,15 @@ class Flow:
     """The calls of a model's linear modules, and every use of each value.
 
     A use is the number of a call, or the name of something else that read the value. What was not seen is never
-    paired. `exposed` are the modules whose own parameters or buffers something else read.
+    paired. `exposed` are the modules whose own parameters or buffers something else read, `watched` those
+    containers whose inputs and outputs a hook sees.
     """
 
     calls: list[Call] = field(default_factory=list)
     uses: dict[int, list[int | str]] = field(default_factory=lambda: defaultdict(list))
     how: str = "nothing"
     exposed: set[str] = field(default_factory=set)
+    watched: set[str] = field(default_factory=set)
 
     def of(self, path: str) -> list[Call]:
         """The calls of the module at `path`."""
@@ -39,7 +41,8 @@ class Flow:
         """The one module that reads everything `path` gives, reads nothing else, and is read in full.
 
         None when a value of `path` also goes elsewhere (another module, an operator, the model's output),
-        or when the reader has other sources: then neither may change on behalf of the other.
+        when a hook watches the border between the two, or when the reader has other sources: then neither may
+        change on behalf of the other.
         """
         calls = self.of(path)
         readers: set[str] = set()
@@ -51,6 +54,8 @@ class Flow:
         if len(readers) != 1:
             return None
         reader = readers.pop()
+        if any(path.startswith(f"{outer}.") != reader.startswith(f"{outer}.") for outer in self.watched):
+            return None
         given = {call.output for call in calls}
         sources = {value for call in self.of(reader) for value in call.inputs}
         return reader if reader != path and sources == given else None

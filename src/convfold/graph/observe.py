@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from convfold.algebra import has_op, twin
+from convfold.algebra import has_hooks, has_op, twin
 from convfold.errors import InvalidArgument
 from convfold.graph.flow import Call, Flow
 from convfold.graph.inputs import ExampleInputs, describe, example_inputs
@@ -34,33 +33,27 @@ def _is_unit(module: nn.Module) -> bool:
 def flow_of(model: nn.Module, inputs: object = None) -> Flow:
     """The flow of values between the linear modules of `model` in eval mode.
 
-    With example `inputs` one forward pass of a copy is recorded, under no_grad. Without, a symbolic trace is
-    tried, and when the model cannot be traced only nn.Sequential containers are read. The model is not touched.
-    Raises InvalidArgument when the model does not run on the inputs, or has lazy parameters.
+    With example `inputs` one forward pass is recorded, under no_grad. Without, a symbolic trace is tried, and
+    when the model cannot be traced only nn.Sequential containers are read. Both run the model's own code, on a
+    copy. Raises InvalidArgument when the model does not run on the inputs, or has lazy parameters.
     """
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise InvalidArgument(
                 "the parameter has no shape yet", where=name, hint="Run the lazy module once on a batch first."
             )
+    flow = _seen(model, inputs)
+    flow.watched = {path for module, path in module_paths(model).items() if path and has_hooks(module)}
+    return flow
+
+
+def _seen(model: nn.Module, inputs: object) -> Flow:
     if inputs is not None:
-        return _record(model, example_inputs(model, inputs))
+        return _record(twin(model).eval(), example_inputs(model, inputs))
     try:
-        with _evaluating(model):
-            return _trace(model)
+        return _trace(twin(model).eval())
     except Exception:  # a tracer refuses with any error of the model's own code
         return _containers(model)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:
@@ -119,7 +112,6 @@ class _Recorder(TorchDispatchMode):
 
 
 def _record(model: nn.Module, given: ExampleInputs) -> Flow:
-    model = twin(model).eval()
     recorder = _Recorder(_owners(model))
     for module, path in module_paths(model).items():
         if _is_unit(module):
@@ -156,6 +148,8 @@ def _leaving(recorder: _Recorder) -> Callable[..., None]:
 
 
 class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return _is_unit(m) or super().is_leaf_module(m, module_qualified_name)
 
