@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import rshift
 from typing import Any
@@ -146,7 +146,7 @@ def find_regions(model: nn.Module, flow: Flow) -> Found:
             taken.add(path)
             continue
         head = _read(module)
-        if head is None or _is_norm(module) or not isinstance(head, Op):
+        if head is None or _is_norm(module):
             continue
         paths = _follow(path, units, flow)
         if len(paths) > 1 and _tokens(head, path, flow):
@@ -246,7 +246,3 @@ def _alone(path: str, module: nn.Module, flow: Flow) -> Refusal:
         return Refusal(kind, f"'{maker}' is called or read elsewhere too, so its weights may not change", path)
     return Refusal(kind, f"'{maker}' before it does not fold", path)
 
-
-def with_costs(region: Region, before: Totals, after: Totals) -> Region:
-    """The region with its costs."""
-    return replace(region, before=before, after=after)

@@ -92,8 +92,22 @@ def _spaces(terms: tuple[Op, ...]) -> list[str]:
     return [f"{t.in_channels} -> {t.out_channels} in {t.dims}-D" for t in terms]
 
 
+class _Branches(Op):
+    """Operators that hold branches of one input."""
+
+    terms: tuple[Op, ...]
+
+    @property
+    def dims(self) -> int:
+        return self.terms[0].dims
+
+    @property
+    def in_channels(self) -> int:
+        return self.terms[0].in_channels
+
+
 @dataclass(frozen=True, eq=False)
-class Sum(Op):
+class Sum(_Branches):
     """``y = sum_j terms[j](x)``."""
 
     terms: tuple[Op, ...]
@@ -107,20 +121,12 @@ class Sum(Op):
             )
 
     @property
-    def dims(self) -> int:
-        return self.terms[0].dims
-
-    @property
-    def in_channels(self) -> int:
-        return self.terms[0].in_channels
-
-    @property
     def out_channels(self) -> int:
         return self.terms[0].out_channels
 
 
 @dataclass(frozen=True, eq=False)
-class Concat(Op):
+class Concat(_Branches):
     """``y = concat_j terms[j](x)`` on the channel axis."""
 
     terms: tuple[Op, ...]
@@ -130,14 +136,6 @@ class Concat(Op):
             raise InvalidArgument("a concatenation holds no operator")
         if len({(t.in_channels, t.dims) for t in self.terms}) != 1:
             raise InvalidArgument("branches of a concatenation read different inputs", got=_spaces(self.terms))
-
-    @property
-    def dims(self) -> int:
-        return self.terms[0].dims
-
-    @property
-    def in_channels(self) -> int:
-        return self.terms[0].in_channels
 
     @property
     def out_channels(self) -> int:
