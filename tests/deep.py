@@ -26,7 +26,7 @@ from blocks.suite import QUIET, BlockSuite  # noqa: E402
 from blocks.test_acnet import TestACNet  # noqa: E402
 from blocks.test_dbb import TestDBB  # noqa: E402
 from blocks.test_doconv import TestDOConv  # noqa: E402
-from blocks.test_expandnet import TestExpandNet, layers, linear_cases  # noqa: E402
+from blocks.test_expandnet import TestExpandNet, layers, linear_cases, stacked_cases  # noqa: E402
 from blocks.test_mobileone import TestMobileOne  # noqa: E402
 from blocks.test_repvgg import TestRepVGG  # noqa: E402
 from convfold.files import write_text  # noqa: E402
@@ -71,6 +71,8 @@ def main(examples: int = 500, start: int = 0) -> None:
     for suite in SUITES:
         for dims in (1, 2, 3):
             note(suite.name, dims, measure(cases(suite.name, dims, suite.options), suite.oracle, examples, start))
+    for dims in (1, 2, 3):
+        note("expandnet, form ck", dims, measure(stacked_cases(dims), layers, examples, start))
     note("expandnet", 0, measure(linear_cases(), layers, examples, start))
     outcome = {
         "command": " ".join(["python -m tests.deep", *sys.argv[1:]]),

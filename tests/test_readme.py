@@ -1,5 +1,6 @@
 """The README's tour, run as it is written, and its table of blocks held against the code."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -24,3 +25,14 @@ def test_the_tour_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_table_lists_every_block() -> None:
     listed = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
     assert listed == blocks.names()
+
+
+def test_the_figures_are_those_of_the_results() -> None:
+    script = Path(__file__).parents[1] / "docs" / "figures.py"
+    spec = importlib.util.spec_from_file_location("figures", script)
+    assert spec is not None
+    assert spec.loader is not None
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    assert "| `dbb` |" in README
+    assert figures.updated(README) == README
