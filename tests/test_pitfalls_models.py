@@ -3,8 +3,10 @@
 What a row needs at length has its tests beside the part it concerns; here is the short form that would have caught it.
 """
 
+import ast
 import copy
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,3 +197,25 @@ def test_pitfall_43_what_would_get_slower_is_left_alone() -> None:
     widening = seeded(Linear([nn.Conv2d(8, 32, 1), nn.Conv2d(32, 8, 1)]))
     assert convfold.plan(widening, noise(1, 8, 8, 8)).regions
     assert type(convfold.fold(widening)) is nn.Conv2d
+
+
+def test_pitfall_05_every_comparison_is_asserted() -> None:
+    """A comparison whose value nobody looks at proves nothing; sums of elements cancel."""
+    found: list[str] = []
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                name = getattr(node.value.func, "attr", getattr(node.value.func, "id", ""))
+                if name in ("allclose", "equal", "isclose", "verify"):
+                    found.append(f"{path.name}:{node.lineno}")
+    # One verify() is called for its output to the terminal alone, in the row about prints.
+    assert [place for place in found if not place.startswith("test_pitfalls_models.py")] == []
+    assert len(found) <= 1
+
+
+def test_pitfall_44_a_bias_that_is_not_a_constant_is_not_folded() -> None:
+    padded = seeded(Linear([nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]))
+    with pytest.raises(NotFoldable, match="bias is not constant|response is not zero"):
+        convfold.kernel(padded)
+    assert torch.equal(convfold.fold(padded, X)(X), padded(X))
+    assert not convfold.plan(padded, X).regions

@@ -245,4 +245,3 @@ def _alone(path: str, module: nn.Module, flow: Flow) -> Refusal:
     if len(users) > 1 or len(makers) > 1:
         return Refusal(kind, f"'{maker}' is called or read elsewhere too, so its weights may not change", path)
     return Refusal(kind, f"'{maker}' before it does not fold", path)
-
