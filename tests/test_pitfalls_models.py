@@ -206,16 +206,14 @@ def test_pitfall_05_every_comparison_is_asserted() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
                 name = getattr(node.value.func, "attr", getattr(node.value.func, "id", ""))
-                if name in ("allclose", "equal", "isclose", "verify"):
+                if name in ("allclose", "equal", "isclose"):
                     found.append(f"{path.name}:{node.lineno}")
-    # One verify() is called for its output to the terminal alone, in the row about prints.
-    assert [place for place in found if not place.startswith("test_pitfalls_models.py")] == []
-    assert len(found) <= 1
+    assert not found
 
 
 def test_pitfall_44_a_bias_that_is_not_a_constant_is_not_folded() -> None:
     padded = seeded(Linear([nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]))
-    with pytest.raises(NotFoldable, match="bias is not constant|response is not zero"):
+    with pytest.raises(NotFoldable, match="the first one's response is not zero"):
         convfold.kernel(padded)
     assert torch.equal(convfold.fold(padded, X)(X), padded(X))
     assert not convfold.plan(padded, X).regions
