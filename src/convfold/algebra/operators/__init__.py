@@ -7,7 +7,7 @@ modules; they compute nothing. What an expression means is given by the readings
 `dims` is the number of spatial axes; 0 is a fully connected layer on (N, C).
 """
 
-from convfold.algebra.operators.base import Affine, Chain, Concat, Op, Sum, chain_of, sum_of
+from convfold.algebra.operators.base import Affine, Chain, Concat, Flat, Op, Sum, chain_of, sum_of
 from convfold.algebra.operators.leaf import (
     AvgPool,
     Conv,
@@ -27,6 +27,7 @@ __all__ = [
     "Concat",
     "Conv",
     "ConvTranspose",
+    "Flat",
     "Identity",
     "Norm",
     "Op",

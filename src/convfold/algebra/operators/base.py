@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from operator import add, rshift
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from convfold.errors import InvalidArgument
 
-__all__ = ["Affine", "Chain", "Concat", "Op", "Sum", "chain_of", "sum_of"]
+__all__ = ["Affine", "Chain", "Concat", "Flat", "Op", "Sum", "chain_of", "sum_of"]
 
 
 class Op:
@@ -170,3 +171,33 @@ class Chain(Op):
     @property
     def out_channels(self) -> int:
         return self.parts[-1].out_channels
+
+
+@dataclass(frozen=True, eq=False)
+class Flat(Op):
+    """An operator on maps of one `size`, seen as a fully connected layer: ``y = vec(op(unvec(x)))``.
+
+    vec puts channels first: (C, *size) -> (C * prod(size),). `out` is the size of the operator's output.
+    """
+
+    inner: Op
+    size: tuple[int, ...]
+    out: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.size) != self.inner.dims or len(self.out) != self.inner.dims:
+            raise InvalidArgument(
+                "Flat has sizes for another number of axes", got=f"{self.size} -> {self.out}", expected=self.inner.dims
+            )
+
+    @property
+    def dims(self) -> int:
+        return 0
+
+    @property
+    def in_channels(self) -> int:
+        return self.inner.in_channels * prod(self.size)
+
+    @property
+    def out_channels(self) -> int:
+        return self.inner.out_channels * prod(self.out)

@@ -17,6 +17,7 @@ from convfold.algebra.operators import (
     Concat,
     Conv,
     ConvTranspose,
+    Flat,
     Identity,
     Norm,
     Op,
@@ -178,6 +179,11 @@ def _chain(op: Chain, x: Tensor) -> Tensor:
     return x
 
 
+def _flat(op: Flat, x: Tensor) -> Tensor:
+    maps = x.reshape(-1, op.inner.in_channels, *op.size)
+    return apply(op.inner, maps).reshape(*x.shape[:-1], op.out_channels)
+
+
 def _identity(op: Identity, x: Tensor) -> Tensor:
     return x
 
@@ -189,6 +195,7 @@ _READINGS: dict[type, Callable[[Any, Tensor], Tensor]] = {
     Concat: _concat,
     Conv: _conv,
     ConvTranspose: _conv_transpose,
+    Flat: _flat,
     Identity: _identity,
     Norm: _norm,
     Pad: _pad,

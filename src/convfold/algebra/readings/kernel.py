@@ -11,7 +11,21 @@ from convfold.algebra.laws import CHAIN_LAWS
 from convfold.algebra.laws.border import pad_first
 from convfold.algebra.laws.merge import add_convs, add_transposed, join_blocks, join_rows
 from convfold.algebra.laws.special import as_conv, norm_as_affine
-from convfold.algebra.operators import Affine, Chain, Concat, Conv, ConvTranspose, Identity, Norm, Op, Pad, Select, Sum
+from convfold.algebra.laws.unroll import repeat, unroll
+from convfold.algebra.operators import (
+    Affine,
+    Chain,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Flat,
+    Identity,
+    Norm,
+    Op,
+    Pad,
+    Select,
+    Sum,
+)
 from convfold.algebra.readings.tensors import tensors
 from convfold.errors import NotFoldable, Refusal
 
@@ -51,6 +65,9 @@ def _reduce(op: Op, like: Tensor, running: bool) -> Op:
         return _sum([_reduce(term, like, running) for term in op.terms], like)
     if isinstance(op, Concat):
         return _concat(op, like, running)
+    if isinstance(op, Flat):
+        inner = _reduce(op.inner, like, running)
+        return repeat(inner, op.size) if isinstance(inner, Affine) else unroll(as_conv(inner, like), op.size)
     return op
 
 

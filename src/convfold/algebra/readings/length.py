@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from convfold.algebra.operators import Affine, AvgPool, Chain, Concat, Conv, ConvTranspose, Norm, Op, Sum
+from convfold.algebra.operators import Affine, AvgPool, Chain, Concat, Conv, ConvTranspose, Flat, Norm, Op, Sum
 
 __all__ = ["path_length"]
 
@@ -21,6 +21,8 @@ def path_length(op: Op) -> int:
         return max(path_length(term) for term in op.terms) + len(op.terms) - 1
     if isinstance(op, Concat):
         return max(path_length(term) for term in op.terms)
+    if isinstance(op, Flat):
+        return path_length(op.inner)
     if isinstance(op, Conv):
         return op.weight[0].numel() + 1
     if isinstance(op, ConvTranspose):

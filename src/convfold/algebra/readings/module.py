@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convfold.algebra.grouped import GroupedLinear
 from convfold.algebra.operators import Conv, ConvTranspose, Norm, Op
 from convfold.algebra.protocol import op as read
 from convfold.algebra.readings.kernel import kernel
@@ -85,7 +86,7 @@ def as_module(conv: Conv | ConvTranspose, like: nn.Module | None = None) -> nn.M
     elif not window and conv.groups == 1:
         module = nn.Linear(conv.in_channels, conv.out_channels, **placement)
     elif not window:
-        raise NotFoldable(Refusal("Linear", f"nn.Linear has no groups, here {conv.groups}"))
+        module = GroupedLinear(conv.in_channels, conv.out_channels, conv.groups, **placement)
     else:
         pads = _padding(window, getattr(like, "padding", None))
         mode = conv.padding_mode if has_padding(window) else getattr(like, "padding_mode", "zeros")

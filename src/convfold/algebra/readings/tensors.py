@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convfold.algebra.laws.special import norm_as_affine
-from convfold.algebra.operators import Affine, Chain, Concat, Conv, ConvTranspose, Norm, Op, Pad, Sum
+from convfold.algebra.operators import Affine, Chain, Concat, Conv, ConvTranspose, Flat, Norm, Op, Pad, Sum
 
 __all__ = ["frozen", "leaves", "magnitude", "map_leaves", "map_tensors", "tensors", "to_meta"]
 
@@ -22,6 +22,8 @@ def map_leaves(op: Op, change: Callable[[Op], Op]) -> Op:
         return Sum(tuple(map_leaves(term, change) for term in op.terms))
     if isinstance(op, Concat):
         return Concat(tuple(map_leaves(term, change) for term in op.terms))
+    if isinstance(op, Flat):
+        return replace(op, inner=map_leaves(op.inner, change))
     return change(op)
 
 
@@ -30,6 +32,8 @@ def leaves(op: Op) -> Iterator[Op]:
     if isinstance(op, (Chain, Sum, Concat)):
         for inner in op.parts if isinstance(op, Chain) else op.terms:
             yield from leaves(inner)
+    elif isinstance(op, Flat):
+        yield from leaves(op.inner)
     else:
         yield op
 

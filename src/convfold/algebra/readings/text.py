@@ -9,6 +9,7 @@ from convfold.algebra.operators import (
     Concat,
     Conv,
     ConvTranspose,
+    Flat,
     Identity,
     Norm,
     Op,
@@ -57,5 +58,7 @@ def text(op: Op, inner: str = "x") -> str:
         return inner if all(pair == (0, 0) for pair in op.pads) else f"pad({inner})"
     if isinstance(op, Select):
         return f"select({inner})"
+    if isinstance(op, Flat):
+        return text(op.inner, inner)
     assert isinstance(op, Identity)
     return inner
