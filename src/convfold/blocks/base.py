@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -13,16 +12,26 @@ from torch import Tensor, nn
 from convfold.algebra import Affine, Conv, Norm, Op, Pad, Pads, apply, kernel
 from convfold.algebra.protocol import op as read
 from convfold.algebra.readings.module import fold_module
-from convfold.errors import InvalidArgument, InvalidType, UnknownName
+from convfold.blocks.registry import build, register
+from convfold.errors import InvalidArgument, InvalidType
 from convfold.geometry import Window, conv_window
 from convfold.geometry.groups import check_groups
 
-__all__ = ["Block", "ConvFactory", "Scale", "build", "names", "start_conv"]
+__all__ = ["Block", "ConvFactory", "Scale", "cannot_start", "start_conv"]
 
 ConvFactory = str | tuple[str, ...] | Callable[..., nn.Module] | None
-_REGISTRY: dict[str, dict[int, type[Block]]] = {}
 _CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MODES = ("feature", "kernel")
+
+
+def cannot_start(block: nn.Module) -> InvalidArgument:
+    """What a block says whose class does not contain every convolution."""
+    return InvalidArgument(
+        "it cannot start from a given kernel",
+        where=type(block).__name__,
+        got="a kernel outside its class",
+        hint="expand(..., exact=False) puts it there with a new function.",
+    )
 
 
 class Block(nn.Module):
@@ -40,16 +49,20 @@ class Block(nn.Module):
     name: ClassVar[str]
     dims: ClassVar[int]
     has_norm: ClassVar[bool] = False
+    exact_in_training: ClassVar[bool] = True
+    default_dilation: ClassVar[int] = 1
+    default_mode: ClassVar[str | None] = None
     in_channels: int
     out_channels: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "dims" in cls.__dict__:
-            _REGISTRY.setdefault(cls.name, {})[cls.dims] = cls
+            register(cls)
         if "__init__" not in cls.__dict__:
             shared = list(inspect.signature(Block.__init__).parameters.values())[1:-1]
             own = list(inspect.signature(cls._build).parameters.values())[1:]
+            shared = [p.replace(default=cls.default_dilation) if p.name == "dilation" else p for p in shared]
             cls.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
 
     def __init__(
@@ -59,7 +72,7 @@ class Block(nn.Module):
         kernel_size: int | tuple[int, ...],
         stride: int | tuple[int, ...] = 1,
         padding: int | tuple[int, ...] | str = 0,
-        dilation: int | tuple[int, ...] = 1,
+        dilation: int | tuple[int, ...] | None = None,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -78,6 +91,7 @@ class Block(nn.Module):
                 got=repr(padding_mode),
                 expected="'zeros', 'reflect', 'replicate' or 'circular'",
             )
+        dilation = self.default_dilation if dilation is None else dilation
         self.window = conv_window(self.dims, kernel_size, stride, padding, dilation)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = tuple(axis.kernel for axis in self.window)
@@ -108,6 +122,15 @@ class Block(nn.Module):
         size: tuple[int, ...] = getattr(conv, "kernel_size", ())
         return "a 1x1 kernel has no smaller one to add" if all(k == 1 for k in size) else ""
 
+    @classmethod
+    def in_place_of(cls, layer: nn.Module, bias: bool, placement: dict[str, Any], **options: Any) -> Block:
+        """The block with the arguments of a torch convolution or Linear, on the given device and in the dtype."""
+        if isinstance(layer, nn.Linear):
+            return cls(layer.in_features, layer.out_features, bias=bias, **placement, **options)
+        same = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        arguments = {name: getattr(layer, name) for name in (*same, "padding_mode")}
+        return cls(**{**arguments, "bias": bias, **placement, **options})
+
     @property
     def pads(self) -> Pads:
         """Padding before and after, per axis."""
@@ -119,7 +142,7 @@ class Block(nn.Module):
 
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """Make the block compute ``norm(conv(x, weight) + bias)``; every part can still learn from there."""
-        raise NotImplementedError
+        raise cannot_start(self)
 
     @property
     def mode(self) -> str:
@@ -128,6 +151,8 @@ class Block(nn.Module):
         By default a block without batch statistics is in kernel mode: the same function and gradients, for
         about the price of a plain convolution.
         """
+        if self._mode is None and self.default_mode is not None:
+            return self.default_mode
         if self._mode is None:
             has_statistics = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
             return "feature" if has_statistics else "kernel"
@@ -187,13 +212,24 @@ class Block(nn.Module):
         """The convolution that `conv` asks for, without padding."""
         if self._conv is None:
             return self._plain(inputs, outputs, kernel_size, **options)
+        wanted = conv_window(self.dims, kernel_size, options.get("stride", 1), 0, options.get("dilation", 1))
         options = {"groups": self.groups, "bias": False, **options, **self._placement}
         if callable(self._conv):
-            return self._conv(inputs, outputs, kernel_size, **options)
-        chosen = (self._conv,) if isinstance(self._conv, str) else self._conv
-        if chosen[1:]:
-            options["conv"] = chosen[1:]
-        return build(chosen[0], self.dims, inputs, outputs, kernel_size, **options)
+            module = self._conv(inputs, outputs, kernel_size, **options)
+        else:
+            chosen = (self._conv,) if isinstance(self._conv, str) else self._conv
+            more = {"conv": chosen[1:]} if chosen[1:] else {}
+            module = build(chosen[0], self.dims, inputs, outputs, kernel_size, **options, **more)
+        given = getattr(module, "window", wanted)
+        if [(a.span, a.stride, a.slack) for a in given] != [(a.span, a.stride, a.slack) for a in wanted]:
+            raise InvalidArgument(
+                "the window of the nested block is not the one that stands here",
+                where=type(self).__name__,
+                got=repr(module).splitlines()[0].removesuffix("("),
+                expected=f"kernel_size {kernel_size}, dilation {options.get('dilation', 1)}",
+                hint="Nest another block here, or build this one without dilation.",
+            )
+        return module  # type: ignore[no-any-return]
 
     def _placed(self, module: nn.Module, pads: Pads) -> Op:
         """`module` on an input padded by `pads`, in the block's padding mode."""
@@ -202,6 +238,18 @@ class Block(nn.Module):
             window: Window = tuple(a.shifted(lo, hi) for a, (lo, hi) in zip(inner.window, pads, strict=True))
             return Conv(inner.weight, inner.bias, window, inner.groups, self.padding_mode)
         return Pad(inner.in_channels, pads, self.padding_mode) >> inner if any(map(any, pads)) else inner
+
+    def _split_pads(self) -> tuple[Pads, Pads]:
+        """Padding before and after a 1x1 that stands in front of a larger kernel.
+
+        Zero padding stands before it, whose response then fills the border; other modes commute with a 1x1.
+        """
+        nothing = ((0, 0),) * self.dims
+        return (self.pads, nothing) if self.padding_mode == "zeros" else (nothing, self.pads)
+
+    def _refuse_norm(self, norm: nn.Module | None) -> None:
+        if norm is not None:
+            raise InvalidArgument(f"{self.name} has no normalisation of its own", got="a norm to start from")
 
     def _after(self, norm: nn.Module | None, ring: Pads | None = None) -> Op | None:
         """The operator of a branch's normalisation, or None where there is none."""
@@ -247,37 +295,3 @@ def start_conv(module: nn.Module, weight: Tensor, bias: Tensor | None = None) ->
         held = getattr(module, "bias", None)
         if isinstance(held, Tensor):
             held.copy_(torch.zeros_like(held) if bias is None else bias)
-
-
-def names() -> list[str]:
-    """The names of all blocks, sorted."""
-    return sorted(_REGISTRY)
-
-
-def find(name: str, dims: int) -> type[Block]:
-    """The class of the block `name` for `dims` dimensions; raises with the nearest names or the legal dims."""
-    if name not in _REGISTRY:
-        near = difflib.get_close_matches(str(name), names(), n=3, cutoff=0.4) or names()
-        raise UnknownName(
-            "unknown block",
-            got=repr(name),
-            expected=f"one of {names()}",
-            hint=f"Did you mean {' or '.join(near)}?",
-        )
-    classes = _REGISTRY[name]
-    if dims not in classes:
-        raise InvalidArgument(
-            f"the block {name} does not exist in {dims} dimensions",
-            got=dims,
-            expected=f"one of {sorted(classes)}",
-        )
-    return classes[dims]
-
-
-def build(name: str, dims: int, *arguments: Any, **options: Any) -> Block:
-    """Build the block `name` in `dims` dimensions: then the arguments of ``nn.Conv{dims}d``, then its options.
-
-    ``build("expandnet", 0, in_features, out_features)`` is the fully connected form. Raises UnknownName with
-    the nearest names, InvalidArgument for dims, arguments or options that the block does not have.
-    """
-    return find(name, dims)(*arguments, **options)

@@ -15,7 +15,7 @@ from convfold.blocks.base import Block, Scale, start_conv
 from convfold.errors import InvalidArgument
 from convfold.geometry import embed
 
-__all__ = ["Branched"]
+__all__ = ["Branched", "absorbed", "fill"]
 
 _NORMS: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -71,17 +71,20 @@ class Branched(Block):
         start_conv(self.dense, weight)
         with torch.no_grad():
             for other in self.other_norms():
-                _fill(other, 0.0)
+                fill(other, 0.0)
             if norm is not None:
-                self.dense_norm = _absorbed(norm, bias)
+                self.dense_norm = absorbed(norm, bias)
                 self._follow(norm)
                 bias = None
             else:
-                _fill(self.dense_norm, 1.0)
-            if self.bias is not None:
-                self.bias.copy_(torch.zeros_like(self.bias) if bias is None else bias)
-            elif bias is not None:
-                raise InvalidArgument("the block was built with bias=False", got="a bias to start from")
+                fill(self.dense_norm, 1.0)
+            self._start_bias(bias)
+
+    def _start_bias(self, bias: Tensor | None) -> None:
+        if self.bias is not None:
+            self.bias.copy_(torch.zeros_like(self.bias) if bias is None else bias)
+        elif bias is not None:
+            raise InvalidArgument("the block was built with bias=False", got="a bias to start from")
 
     def _follow(self, norm: nn.Module) -> None:
         """Let the other branches' normalisations use the settings of the one that was absorbed."""
@@ -129,7 +132,7 @@ class Branched(Block):
         return {"stride": self.stride, "dilation": self.dilation}
 
 
-def _fill(norm: nn.Module, factor: float) -> None:
+def fill(norm: nn.Module, factor: float) -> None:
     """Make a normalisation multiply by `factor` exactly, in eval mode."""
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):
         norm.reset_running_stats()
@@ -139,7 +142,7 @@ def _fill(norm: nn.Module, factor: float) -> None:
     norm.weight.fill_(factor)  # type: ignore[operator, union-attr]
 
 
-def _absorbed(norm: nn.Module, bias: Tensor | None) -> nn.Module:
+def absorbed(norm: nn.Module, bias: Tensor | None) -> nn.Module:
     """A copy of `norm` that gives for x what `norm` gives for ``x + bias``: its mean moves by the bias."""
     absorbed = copy.deepcopy(norm)
     mean = getattr(absorbed, "running_mean", None)

@@ -8,31 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
-from convfold.algebra import AvgPool, Conv, Op, Pads, chain_of, pointwise
+from convfold.algebra import AvgPool, Op, Pads, chain_of
 from convfold.blocks.branched import Branched
+from convfold.blocks.identity import IdentityBased
 from convfold.geometry import Axis
 
-__all__ = ["DBB", "DBBConv1d", "DBBConv2d", "DBBConv3d", "IdentityBased"]
-
-
-class IdentityBased(nn.Module):
-    """A 1x1 convolution without bias that starts as the identity: ``y = (D + Id) * x``, D = 0 at first."""
-
-    identity: torch.Tensor
-
-    def __init__(self, channels: int, groups: int, dims: int, **placement: object) -> None:
-        super().__init__()
-        self.groups, self.dims = groups, dims
-        width = channels // groups
-        self.weight = nn.Parameter(torch.zeros(channels, width, **placement))  # type: ignore[call-overload]
-        eye = torch.eye(width, **placement).repeat(groups, 1)  # type: ignore[call-overload]
-        self.register_buffer("identity", eye, persistent=False)
-
-    def op(self) -> Conv:
-        return pointwise(self.weight + self.identity, None, self.dims, self.groups)
+__all__ = ["DBB", "DBBConv1d", "DBBConv2d", "DBBConv3d"]
 
 
 class DBB(Branched):
@@ -89,11 +72,6 @@ class DBB(Branched):
                 self._pool(after),
                 self._after(self.pool_norm),
             )
-
-    def _split_pads(self) -> tuple[Pads, Pads]:
-        """Zero padding stands before the 1x1, whose response then fills it; other modes commute with the 1x1."""
-        nothing = ((0, 0),) * self.dims
-        return (self.pads, nothing) if self.padding_mode == "zeros" else (nothing, self.pads)
 
     def _pool(self, pads: Pads) -> AvgPool:
         window = tuple(

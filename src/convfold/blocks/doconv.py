@@ -67,8 +67,7 @@ class DOConv(Block):
 
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """``D = 0`` and W holds the kernel in its first copy: ``K = E^T o W``."""
-        if norm is not None:
-            raise InvalidArgument("doconv has no normalisation of its own", got="a norm to start from")
+        self._refuse_norm(norm)
         if self.depth is None:
             start_conv(self.conv, weight, bias)
             return

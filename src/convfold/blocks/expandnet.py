@@ -97,8 +97,7 @@ class ExpandNet(Block):
 
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """Identity and shift banks around a middle kernel; see `convfold.blocks.chain_start`."""
-        if norm is not None:
-            raise InvalidArgument("expandnet has no normalisation of its own", got="a norm to start from")
+        self._refuse_norm(norm)
         start_chain(list(self.layers), self.middle, weight, bias, self.groups)
 
 
