@@ -17,11 +17,13 @@ from convfold import blocks, errors
 from convfold.algebra.protocol import kernel
 from convfold.cost import cost
 from convfold.plan import load_plan, plan
-from convfold.transform import expand, fold, plan_expansion
+from convfold.transform import Recipe, Rule, expand, fold, plan_expansion
 from convfold.verify import verify
 
 __version__ = _version("convfold")
 __all__ = [
+    "Recipe",
+    "Rule",
     "__version__",
     "blocks",
     "cost",

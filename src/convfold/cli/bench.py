@@ -113,8 +113,16 @@ def fold(blocks: Blocks = "", rounds: Rounds = None, quick: Quick = False, seed:
     setting = study.setting
     allocator = steady_allocator()
     results = study.measure((name, lambda name=name: bench_fold(name, setting, seed)) for name in study.blocks)
-    title = f"3x3 convolution, {setting.channels} channels, {setting.size}x{setting.size}, batch {setting.batch}"
-    times = _table(f"CPU time, {title}", CONTROL, "block", "folded / plain", "control", "within", "wide / folded")
+    title = f"{setting.channels} channels, {setting.size}x{setting.size}, batch {setting.batch}"
+    times = _table(
+        f"CPU time, 3x3 (dilated 13x13, mixconv 7x7, both depthwise), {title}",
+        CONTROL,
+        "block",
+        "folded / plain",
+        "control",
+        "within",
+        "wide / folded",
+    )
     values = _table(
         "Error against the wide block in float64, max |y - truth| / max |truth|",
         "Operators: whether the folded block executes what a plain convolution does, argument for argument.",

@@ -14,7 +14,7 @@ __all__ = ["expand"]
 
 def expand(
     model: Model,
-    block: Annotated[str, typer.Argument(help="Name of a block, as dbb.")],
+    block: Annotated[str, typer.Argument(help="Name of a block, as dbb, or a recipe.toml.")],
     where: Annotated[str | None, typer.Option(help="A glob over module names.")] = None,
     input: Inputs = None,
     weights: Weights = None,

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+import os
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
 from convfold import blocks
-from convfold.algebra import defines_op, has_hooks, has_op, op, twin
+from convfold.algebra import has_hooks, has_op, op, twin
 from convfold.algebra.readings.module import layout
 from convfold.errors import ConvfoldError, InvalidArgument, InvalidType
 from convfold.graph import Flow, flow_of
-from convfold.graph.observe import module_paths
 from convfold.plan.emit import nothing_like, replace_module
 from convfold.plan.table import table
+from convfold.transform.layers import DIMS, Where, choose_layers, expandable, impossible
+from convfold.transform.recipe import Recipe
 
 __all__ = ["Choice", "Expansion", "Where", "expand", "plan_expansion"]
 
-Where = str | Callable[[str, nn.Module], bool] | None
-_DIMS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3, nn.Linear: 0}
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _HOOKS = (
     "_forward_hooks",
     "_forward_hooks_with_kwargs",
@@ -38,16 +34,18 @@ _HOOKS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of one layer: `block` (empty: nothing), with the batch norm at `norm`, and the `reason`.
+    """What becomes of one layer: the class `becomes` (empty: nothing), with the batch norm at `norm`, and the `reason`.
 
-    Where it is not `exact`, the block starts from its own initialisation.
+    `block` and `options` build it. Where it is not `exact`, it starts from its own initialisation.
     """
 
     path: str
     layer: str
-    block: str
+    becomes: str
     norm: str
     reason: str
+    block: str
+    options: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
 
 
@@ -56,18 +54,16 @@ class Expansion:
     """An expansion decided, not yet done. Print it; `apply` it."""
 
     choices: tuple[Choice, ...]
-    block: str
-    options: dict[str, Any]
     _model: nn.Module = field(repr=False)
 
     def apply(self, inplace: bool = False) -> nn.Module:
         """The wide model: a copy, or the model itself with `inplace`."""
         model = self._model if inplace else twin(self._model)
         for choice in self.choices:
-            if choice.block:
+            if choice.becomes:
                 layer = model.get_submodule(choice.path)
                 norm = model.get_submodule(choice.norm) if choice.norm else None
-                wide = _widened(layer, norm, self.block, self.options, choice.exact)
+                wide = _widened(layer, norm, choice.block, choice.options, choice.exact)
                 model = replace_module(model, choice.path, wide)
                 if norm is not None:
                     model = replace_module(model, choice.norm, nothing_like(norm))
@@ -75,15 +71,15 @@ class Expansion:
 
     def __str__(self) -> str:
         rows = [
-            (c.path or "(the model)", c.layer, c.block or "left alone", c.norm or "-", c.reason) for c in self.choices
+            (c.path or "(the model)", c.layer, c.becomes or "left alone", c.norm or "-", c.reason) for c in self.choices
         ]
         return table(("layer", "type", "becomes", "takes in", "note"), rows)
 
 
 def expand(
     model: nn.Module,
-    block: str,
-    where: Where = None,
+    block: str | Recipe | os.PathLike[str],
+    where: Where | Recipe = None,
     example_inputs: object = None,
     inplace: bool = False,
     exact: bool = True,
@@ -97,7 +93,10 @@ def expand(
     a predicate ``(name, module) -> bool``; without it every convolution is taken that the block has something
     to add to. `example_inputs` let convolution and batch normalisation be paired by a recorded run instead of
     a symbolic trace. With ``exact=False`` a layer whose kernel the block cannot start from gets a new function.
-    `options` go to the block. See `plan_expansion` for the choice as a table, before anything is touched.
+    `options` go to the block.
+
+    A `Recipe` in place of the block, or the path of its ``.toml`` file, mixes blocks by rule; given as `where`, its
+    rules that name no block use `block`. See `plan_expansion` for the choice as a table, before anything is touched.
 
     Raises UnknownName for the block, InvalidArgument when nothing is chosen or an option does not fit.
     """
@@ -106,8 +105,8 @@ def expand(
 
 def plan_expansion(
     model: nn.Module,
-    block: str,
-    where: Where = None,
+    block: str | Recipe | os.PathLike[str],
+    where: Where | Recipe = None,
     example_inputs: object = None,
     exact: bool = True,
     **options: Any,
@@ -118,114 +117,69 @@ def plan_expansion(
     """
     if not isinstance(model, nn.Module):
         raise InvalidType("expand reads modules", got=type(model).__name__, expected="torch.nn.Module")
-    chosen = _layers(model, block, where)
+    wanted, asked = _wanted(model, block, where, options)
     flow = flow_of(model, example_inputs)
-    choices = tuple(_choose(model, path, block, where, flow, exact, options) for path in chosen)
-    if not any(choice.block for choice in choices):
+    choices = tuple(_choose(model, path, name, asked, flow, exact, own) for path, (name, own) in wanted.items())
+    if not any(choice.becomes for choice in choices):
         reasons = "; ".join(f"{c.path or 'the model'}: {c.reason}" for c in choices[:5])
+        names = ", ".join(sorted({choice.block for choice in choices}))
         raise InvalidArgument(
-            f"no layer can become {block}",
+            f"no layer can become {names}",
             where=type(model).__name__,
             got=reasons,
             hint="Choose another block or where=.",
         )
-    return Expansion(choices, block, options, model)
+    return Expansion(choices, model)
 
 
-def _layers(model: nn.Module, block: str, where: Where) -> list[str]:
-    """The paths of the layers that `where` chooses among all convolutions and Linear layers."""
-    supported = {dims for dims in range(4) if _exists(block, dims)}
-    inside: list[str] = []
-    layers: dict[str, nn.Module] = {}
-    for module, path in module_paths(model).items():
-        if any(outer == "" or path.startswith(f"{outer}.") for outer in inside):
-            continue
-        if defines_op(module):
-            inside.append(path)  # a block already
-        elif isinstance(module, (*_DIMS, *_TRANSPOSED)):
-            layers[path] = module
-    wanted = [dims for kind, dims in _DIMS.items() if dims in supported]
-    kinds = tuple(kind for kind, dims in _DIMS.items() if dims in wanted)
-    if not any(isinstance(m, kinds) for m in layers.values()):
-        raise InvalidArgument(
-            "the model has no convolution to expand",
-            where=type(model).__name__,
-            got=f"{len(list(model.modules()))} modules",
-            expected=f"at least one of {', '.join(kind.__name__ for kind in kinds)}",
-        )
-    if where is None:
-        # Fully connected layers only where asked for: they are the head, or attention.
-        return [path for path, module in layers.items() if not isinstance(module, nn.Linear)]
-    if isinstance(where, str):
-        found = [path for path in layers if fnmatchcase(path, where)]
-    elif callable(where):
-        found = [path for path, module in layers.items() if where(path, module)]
-    else:
-        raise InvalidType(
-            "where is neither a glob nor a predicate",
-            got=type(where).__name__,
-            expected="str or (name, module) -> bool",
-        )
-    if not found:
-        near = difflib.get_close_matches(str(where), list(layers), 3, 0.3) or list(layers)[:3]
-        raise InvalidArgument(
-            "where matches no layer", got=repr(where), hint=f"Layers are named like {', '.join(near)}."
-        )
-    return found
-
-
-def _exists(block: str, dims: int) -> bool:
-    if block not in blocks.names():
-        blocks.find(block, dims)  # raises, offering the nearest names
-    try:
-        blocks.find(block, dims)
-    except InvalidArgument:
-        return False
-    return True
-
-
-def _impossible(model: nn.Module, layer: nn.Module, block: str) -> str:
-    """Why no block may stand for this layer, or an empty string."""
-    dims = _DIMS.get(type(layer))
-    if isinstance(layer, _TRANSPOSED):
-        return "a transposed convolution is not in the block's class"
-    if hasattr(layer, "parametrizations"):
-        return "its weight is parametrised"
-    if dims is None:
-        return f"{type(layer).__name__} computes something of its own"
-    if not _exists(block, dims):
-        return f"{block} has no form for {dims} dimensions"
-    own = set(layer.parameters())
-    if any(own & set(m.parameters(recurse=False)) for m in model.modules() if m is not layer):
-        return "its weight is shared with another module"
-    return ""
+def _wanted(
+    model: nn.Module, block: str | Recipe | os.PathLike[str], where: Where | Recipe, options: dict[str, Any]
+) -> tuple[dict[str, tuple[str, dict[str, Any]]], bool]:
+    """By path, the block and its options; and whether the layers were asked for one by one."""
+    if isinstance(block, os.PathLike) or (isinstance(block, str) and block.endswith(".toml")):
+        block = Recipe.load(block)
+    recipe = where if isinstance(where, Recipe) else block if isinstance(block, Recipe) else None
+    if recipe is None:
+        assert isinstance(block, str)  # what is no recipe names a block
+        chosen = choose_layers(model, block, where)  # type: ignore[arg-type]
+        return dict.fromkeys(chosen, (block, options)), where is not None
+    default = block if isinstance(block, str) else None
+    layers = expandable(model)
+    if not isinstance(where, Recipe) and where is not None:
+        layers = {path: layers[path] for path in choose_layers(model, recipe.blocks(default)[0], where)}
+    rules = recipe.assign(layers)
+    names = dict(zip(recipe.rules, recipe.blocks(default), strict=True))
+    return {path: (names[rule], {**options, **rule.options}) for path, rule in rules.items()}, True
 
 
 def _choose(
-    model: nn.Module, path: str, block: str, where: Where, flow: Flow, exact: bool, options: dict[str, Any]
+    model: nn.Module, path: str, block: str, asked: bool, flow: Flow, exact: bool, options: dict[str, Any]
 ) -> Choice:
     layer = model.get_submodule(path)
-    kind = repr(layer) if isinstance(layer, tuple(_DIMS)) else type(layer).__name__
-    reason = _impossible(model, layer, block)
+    kind = repr(layer) if isinstance(layer, tuple(DIMS)) else type(layer).__name__
+    reason = impossible(model, layer, block)
     if path in flow.exposed:
         reason = "its weights are read outside of its own call too"
     if reason:
-        return Choice(path, kind, "", "", reason)
-    cls = blocks.find(block, _DIMS[type(layer)])
-    unsuited = cls.unsuited(layer) if where is None else ""
+        return Choice(path, kind, "", "", reason, block)
+    cls = blocks.find(block, DIMS[type(layer)])
+    unsuited = "" if asked else cls.unsuited(layer)
     if unsuited:
-        return Choice(path, kind, "", "", unsuited)
+        return Choice(path, kind, "", "", unsuited, block)
     norm = _norm_of(model, path, flow) if cls.has_norm and options.get("norm", "bn") == "bn" else ""
     hollow = twin(layer).to("meta")
     try:
-        wide = _widened(hollow, twin(model.get_submodule(norm)).to("meta") if norm else None, block, options)
+        taken = twin(model.get_submodule(norm)).to("meta") if norm else None
+        wide = _widened(hollow, taken, block, options)
     except ConvfoldError as error:
         if exact or not _builds(hollow, block, options):
-            return Choice(path, kind, "", "", str(error))
-        return Choice(path, kind, cls.__name__, "", "a new function: it cannot start from this kernel", exact=False)
-    both = bool(norm) or not _norms(wide)
-    both = both and not any(_norms(m) for m in wide.modules() if isinstance(m, blocks.Block) and m is not wide)
-    return Choice(path, kind, cls.__name__, norm, "same function" if both else "same function in eval mode only")
+            return Choice(path, kind, "", "", str(error), block)
+        new = "a new function: it cannot start from this kernel"
+        return Choice(path, kind, cls.__name__, "", new, block, options, exact=False)
+    nested = (m for m in wide.modules() if isinstance(m, blocks.Block) and m is not wide)
+    both = (bool(norm) or not _norms(wide)) and not any(_norms(m) for m in nested) and cls.exact_in_training
+    note = "same function" if both else "same function in eval mode only"
+    return Choice(path, kind, cls.__name__, norm, note, block, options)
 
 
 def _norms(module: nn.Module) -> bool:
@@ -245,16 +199,6 @@ def _norm_of(model: nn.Module, path: str, flow: Flow) -> str:
     return reader if norm.num_features == op(layer).out_channels else ""
 
 
-def _arguments(layer: nn.Module, bias: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    weight = next(layer.parameters())
-    placement = {"device": weight.device, "dtype": weight.dtype, "bias": bias}
-    if isinstance(layer, nn.Linear):
-        return (layer.in_features, layer.out_features), placement
-    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-    placement["padding_mode"] = layer.padding_mode
-    return tuple(getattr(layer, name) for name in names), placement
-
-
 def _builds(layer: nn.Module, block: str, options: dict[str, Any]) -> bool:
     try:
         _built(layer, True, block, options)
@@ -263,9 +207,10 @@ def _builds(layer: nn.Module, block: str, options: dict[str, Any]) -> bool:
     return True
 
 
-def _built(layer: nn.Module, bias: bool, block: str, options: dict[str, Any]) -> blocks.Block:
-    arguments, placement = _arguments(layer, bias)
-    return blocks.build(block, _DIMS[type(layer)], *arguments, **placement, **options)
+def _built(layer: nn.Module, bias: bool, block: str, options: dict[str, Any]) -> Any:
+    weight = next(layer.parameters())
+    cls = blocks.find(block, DIMS[type(layer)])
+    return cls.in_place_of(layer, bias, {"device": weight.device, "dtype": weight.dtype}, **options)
 
 
 def _widened(
