@@ -43,10 +43,10 @@ def table() -> str:
     worst = max(row["worst_relative_fold_error"] for row in deep["rows"])
     return f"""\
 One thread of a shared CPU; medians of ratios to the plain convolution, timed in turns (in training with its batch
-normalisation and ReLU). Plain against itself: {min(ends):.2f} to {max(ends):.2f} (quartiles). The fold's largest
-error against float64 truth is {error:.1e} of the largest output here, and {worst:.1e} over {tried:,} random
-configurations in 1-D to 3-D (`make deep`). The full figures of `convfold bench fold` and `convfold bench train`, with
-their settings, stand in [results/](results).
+normalisation and ReLU): a dense 3x3, for `dilated` a depthwise 13x13, for `mixconv` a depthwise 7x7. Plain against
+itself: {min(ends):.2f} to {max(ends):.2f} (quartiles). The fold's largest error against float64 truth is {error:.1e}
+of the largest output here, and {worst:.1e} over {tried:,} random configurations in 1-D to 3-D (`make deep`). The full
+figures of `convfold bench fold` and `convfold bench train`, with their settings, stand in [results/](results).
 
 | block | wide | folded | training step, feature mode | training step, kernel mode |
 |---|---:|---:|---:|---:|

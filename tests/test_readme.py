@@ -24,8 +24,8 @@ def test_the_tour_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_table_lists_every_block() -> None:
     section = README.split("## Blocks")[1].split("## Figures")[0]
-    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    assert listed == blocks.names()
+    listed = re.findall(r"^\| \[`(\w+)`\]\((\S+)\) \|", section, re.MULTILINE)
+    assert listed == [(name, f"docs/blocks/{name}.md") for name in blocks.names()]
 
 
 def test_the_figures_are_those_of_the_results() -> None:
