@@ -4,17 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from convfold.blocks import build, names
+from convfold.blocks import names
 from convfold.errors import UnknownName
 from convfold.studies.bench_fold import FoldResult, FoldSetting, bench_fold, executed, fold_errors, randomised
+from convfold.studies.bench_layers import block_as, plain_layer
 from convfold.studies.bench_timing import Ratio
 
-X = torch.randn(2, 8, 9, 7)
+X = torch.randn(2, 8, 16, 8)
 
 
 def random_block(name):
     torch.manual_seed(0)
-    return randomised(build(name, 2, 8, 8, 3, padding=1), torch.Generator().manual_seed(1))
+    return randomised(block_as(name, plain_layer(name, 8, bias=True)), torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("name", names())

@@ -24,7 +24,6 @@ def test_blocks_with_statistics_have_a_scaled_form_for_kernel_mode(name):
 @pytest.mark.parametrize(
     ("arm", "norms"),
     [
-        (None, 2),
         (Arm("doconv", "kernel"), 2),
         (Arm("expandnet", "feature"), 2),
         # Three normalised branches in each of two layers, and none after them.
@@ -36,8 +35,15 @@ def test_every_arm_is_normalised_as_often_as_it_should_be(arm, norms):
     model = network(arm, SMALL)
     assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == norms
     blocks = [module for module in model if isinstance(module, Block)]
-    assert [block.mode for block in blocks] == ([arm.mode] * 2 if arm else [])
+    assert [block.mode for block in blocks] == [arm.mode] * 2
     assert model.training
+
+
+def test_the_plain_network_holds_the_layer_that_the_block_stands_for():
+    for name, kernel in (("doconv", 3), ("dilated", 13)):
+        model = network(Arm(name, "feature"), SMALL, plain=True)
+        assert [m.kernel_size for m in model if isinstance(m, nn.Conv2d)] == [(kernel, kernel)] * 2
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 2
 
 
 def test_a_step_trains_every_parameter():

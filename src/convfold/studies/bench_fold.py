@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from convfold.blocks import Block, build
+from convfold.blocks import Block
+from convfold.errors import InvalidArgument
+from convfold.studies.bench_layers import block_as, plain_layer
 from convfold.studies.bench_timing import Ratio, one_thread, paired, ratio
 
 __all__ = ["FoldResult", "FoldSetting", "bench_fold", "executed", "fold_errors", "randomised"]
@@ -152,8 +154,10 @@ def _calls(models: Sequence[nn.Module], x: Tensor) -> list[Callable[[], Tensor]]
 def _one(name: str, setting: FoldSetting, seed: int) -> FoldResult:
     generator = torch.Generator().manual_seed(seed)
     channels = setting.channels
-    wide = [randomised(build(name, 2, channels, channels, 3, padding=1), generator) for _ in range(TWINS)]
+    wide = [randomised(block_as(name, plain_layer(name, channels, bias=True)), generator) for _ in range(TWINS)]
     folded = [block.fold() for block in wide]
+    if not isinstance(folded[0], nn.Conv2d):
+        raise InvalidArgument("it does not fold to one convolution", where=name, got=type(folded[0]).__name__)
     plain, control = [_plain(f) for f in folded], [_plain(f) for f in folded]
     x = torch.randn(setting.batch, channels, setting.size, setting.size, generator=generator)
     odd = torch.randn(2, channels, 17, 14, generator=generator)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from convfold.blocks import build, find
+from convfold.blocks import find
+from convfold.studies.bench_layers import block_as, has_statistics, plain_layer
 from convfold.studies.bench_timing import Ratio, one_thread, paired, ratio
 
 __all__ = ["Arm", "TrainResult", "TrainSetting", "arms_of", "bench_train", "network", "peak_bytes", "step_of"]
@@ -24,7 +25,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class TrainSetting:
-    """A stack of 3x3 layers of equal width on square images, a pooled linear head, cross-entropy, SGD."""
+    """A stack of layers of equal width (3x3 unless the block asks otherwise), a linear head, cross-entropy, SGD."""
 
     layers: int = 6
     channels: int = 64
@@ -84,27 +85,25 @@ def arms_of(name: str) -> list[Arm]:
 
     A block with batch statistics inside has its ``norm="scale"`` form for kernel mode, if it offers one.
     """
-    block = find(name, 2)
-    if not block.has_norm:
+    if not has_statistics(block_as(name, plain_layer(name, 8, bias=False))):
         return [Arm(name, "feature"), Arm(name, "kernel")]
-    scaled = [Arm(name, "kernel", "scale")] if "norm" in inspect.signature(block).parameters else []
+    scaled = [Arm(name, "kernel", "scale")] if "norm" in inspect.signature(find(name, 2)).parameters else []
     return [Arm(name, "feature"), *scaled]
 
 
-def _layer(arm: Arm | None, channels: int) -> list[nn.Module]:
+def _layer(arm: Arm, channels: int, plain: bool) -> list[nn.Module]:
     after = [nn.BatchNorm2d(channels), nn.ReLU()]
-    if arm is None:
-        return [nn.Conv2d(channels, channels, 3, padding=1, bias=False), *after]
-    options = {"norm": arm.norm} if arm.norm else {}
-    block = build(arm.block, 2, channels, channels, 3, padding=1, bias=False, **options)
+    layer = plain_layer(arm.block, channels, bias=False)
+    if plain:
+        return [layer, *after]
+    block = block_as(arm.block, layer, **({"norm": arm.norm} if arm.norm else {}))
     block.mode = arm.mode
-    has_statistics = block.has_norm and arm.norm != "scale"
-    return [block, *(after[1:] if has_statistics else after)]
+    return [block, *(after[1:] if find(arm.block, 2).has_norm and has_statistics(block) else after)]
 
 
-def network(arm: Arm | None, setting: TrainSetting) -> nn.Module:
-    """The network of an arm, in training mode; None is plain convolution, batch normalisation, ReLU."""
-    layers = [module for _ in range(setting.layers) for module in _layer(arm, setting.channels)]
+def network(arm: Arm, setting: TrainSetting, plain: bool = False) -> nn.Module:
+    """The network of an arm, in training mode; `plain` has the convolution that the block stands for."""
+    layers = [module for _ in range(setting.layers) for module in _layer(arm, setting.channels, plain)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(setting.channels, CLASSES)]
     return nn.Sequential(*layers, *head).train()
 
@@ -159,7 +158,7 @@ def peak_bytes(model: nn.Module, step: Callable[[], None]) -> int:
 
 
 def _one(arm: Arm, setting: TrainSetting) -> TrainResult:
-    models = {"plain": network(None, setting), "control": network(None, setting), "arm": network(arm, setting)}
+    models = {name: network(arm, setting, plain=name != "arm") for name in ("plain", "control", "arm")}
     steps = {name: step_of(model, setting) for name, model in models.items()}
     peaks = {name: peak_bytes(models[name], steps[name]) for name in ("plain", "arm")}
     taken = paired({name: [step] for name, step in steps.items()}, setting.rounds, warm=1)
