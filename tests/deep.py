@@ -9,6 +9,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,44 @@ import torch  # noqa: E402
 from hypothesis import given, seed, settings  # noqa: E402
 
 import convfold  # noqa: E402
-from blocks.cases import Case, cases  # noqa: E402
-from blocks.contract import CEILING, GRADIENT_CEILING, check  # noqa: E402
+from blocks.cases import Case  # noqa: E402
+from blocks.contract import CEILING, GRADIENT_CEILING, Oracle, check  # noqa: E402
 from blocks.suite import QUIET, BlockSuite  # noqa: E402
 from blocks.test_acnet import TestACNet  # noqa: E402
 from blocks.test_dbb import TestDBB  # noqa: E402
+from blocks.test_dilated import TestDilated  # noqa: E402
 from blocks.test_doconv import TestDOConv  # noqa: E402
+from blocks.test_ecb import TestECB  # noqa: E402
 from blocks.test_expandnet import TestExpandNet, layers, linear_cases, stacked_cases  # noqa: E402
+from blocks.test_fire import TestFire  # noqa: E402
+from blocks.test_mixconv import TestMixConv  # noqa: E402
 from blocks.test_mobileone import TestMobileOne  # noqa: E402
+from blocks.test_orepa import TestOREPA  # noqa: E402
+from blocks.test_psconv import TestPSConv, TestShape  # noqa: E402
+from blocks.test_qarepvgg import TestQARepVGG  # noqa: E402
+from blocks.test_repmlp import check_partition, partitions  # noqa: E402
 from blocks.test_repvgg import TestRepVGG  # noqa: E402
 from convfold.files import write_text  # noqa: E402
 
-SUITES: list[type[BlockSuite]] = [TestACNet, TestDBB, TestDOConv, TestExpandNet, TestMobileOne, TestRepVGG]
+SUITES: dict[str, type[BlockSuite]] = {
+    "acnet": TestACNet,
+    "dbb": TestDBB,
+    "dilated": TestDilated,
+    "doconv": TestDOConv,
+    "ecb": TestECB,
+    "expandnet": TestExpandNet,
+    "fire": TestFire,
+    "mixconv": TestMixConv,
+    "mobileone": TestMobileOne,
+    "orepa": TestOREPA,
+    "psconv": TestPSConv,
+    "psconv, variant shape": TestShape,
+    "qarepvgg": TestQARepVGG,
+    "repvgg": TestRepVGG,
+}
 
 
-def measure(strategy: Any, oracle: Any, examples: int, start: int) -> dict[str, Any]:
+def measure(strategy: Any, test: Any, examples: int, start: int) -> dict[str, Any]:
     """Run the contract until `examples` different configurations have passed."""
     errors: dict[str, float] = {}
     began = time.monotonic()
@@ -43,8 +67,8 @@ def measure(strategy: Any, oracle: Any, examples: int, start: int) -> dict[str, 
         @seed(number)
         @settings(max_examples=count, deadline=None, suppress_health_check=QUIET, database=None)
         @given(case=strategy)
-        def inner(case: Case) -> None:
-            errors[repr(case)] = check(case, oracle)
+        def inner(case: Any) -> None:
+            errors[repr(case)] = test(case)
 
         inner()
 
@@ -68,12 +92,16 @@ def main(examples: int = 500, start: int = 0) -> None:
         sys.stdout.write(f"{rows[-1]}\n")
         sys.stdout.flush()
 
-    for suite in SUITES:
-        for dims in (1, 2, 3):
-            note(suite.name, dims, measure(cases(suite.name, dims, suite.options), suite.oracle, examples, start))
+    def by(oracle: Oracle) -> Callable[[Case], float]:
+        return lambda case: check(case, oracle)
+
+    for name, suite in SUITES.items():
+        for dims in suite.legal:
+            note(name, dims, measure(suite.strategy(dims), by(suite.oracle), examples, start))
     for dims in (1, 2, 3):
-        note("expandnet, form ck", dims, measure(stacked_cases(dims), layers, examples, start))
-    note("expandnet", 0, measure(linear_cases(), layers, examples, start))
+        note("expandnet, form ck", dims, measure(stacked_cases(dims), by(layers), examples, start))
+    note("expandnet", 0, measure(linear_cases(), by(layers), examples, start))
+    note("repmlp", 2, measure(partitions(), check_partition, examples, start))
     outcome = {
         "command": " ".join(["python -m tests.deep", *sys.argv[1:]]),
         "what": "per configuration, float64: feature and kernel mode and the fold against an independent oracle, "

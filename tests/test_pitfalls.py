@@ -17,9 +17,10 @@ import convfold
 from blocks.contract import ATTRIBUTES, operators
 from convfold import blocks
 from convfold.errors import InvalidArgument
+from support.names import ANYWHERE
 from transform.models import noise, relative, seeded
 
-NAMES = blocks.names()
+NAMES = ANYWHERE
 BRANCHED = ["acnet", "dbb", "mobileone", "repvgg"]
 X = noise(2, 4, 9, 8)
 
@@ -188,6 +189,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "doconv": [{}, {"D_mul": 20}, {"D_mul": 4, "allow_rank_deficient": True}],
     "expandnet": [{}, {"form": "ck", "kernel_size": 5}, {"expansion": 1}],
     "mobileone": [{}, {"branches": 1}, {"norm": "scale"}],
+    "orepa": [{}, {"kernel_size": 1}],
+    "qarepvgg": [{}, {"pool": True}, {"norm": "scale"}, {"stride": 2}],
     "repvgg": [{}, {"norm": "scale"}, {"stride": 2}, {"kernel_size": 1}],
 }
 

@@ -18,9 +18,10 @@ from blocks.contract import operators
 from convfold import blocks
 from convfold.algebra import op
 from convfold.errors import InvalidArgument, NotFoldable
+from support.names import ANYWHERE
 from transform.models import noise, relative, seeded
 
-NAMES = blocks.names()
+NAMES = ANYWHERE
 BRANCHED = ["acnet", "dbb", "mobileone", "repvgg"]
 X = noise(2, 4, 9, 8)
 

@@ -131,7 +131,6 @@ REFUSED = [
     (lambda: as_module(conv((Axis(3, lo=2, hi=1),))), "Conv is not folded: its padding ((2, 1),) is negative or differs between the two sides, which no nn.Conv can hold. Choose a padding that suits the kernel sizes."),
     (lambda: as_module(conv((Axis(1, lo=-1, hi=-1),))), "Conv is not folded: its padding ((-1, -1),) is negative or differs"),
     (lambda: as_module(MAKE.transposed(2, 2, (Axis(3, 2, 1, 0, 1),))), "ConvTranspose is not folded: no nn.ConvTranspose holds padding (0,) with output padding (-1,)."),
-    (lambda: as_module(MAKE.conv(4, 4, (), 2)), "Linear is not folded: nn.Linear has no groups, here 2."),
     (lambda: check_foldable(training_norm()), "BatchNorm1d is not folded: it is in training mode, where it uses the statistics of each batch. Call eval() on the model first."),
     (lambda: check_foldable(Affine(torch.tensor([1.0, float("nan")]), None, 1)), "kernel is not folded: 1 of its 2 values in a tensor of shape (2,) are not finite. Repair the weights (a diverged training?) before folding."),
 ]  # fmt: skip

@@ -19,6 +19,7 @@ import torch
 from convfold.algebra import (
     AvgPool,
     Concat,
+    Flat,
     Identity,
     Pad,
     Select,
@@ -86,6 +87,9 @@ def check_laws() -> None:
     one, two = make.conv(4, 6, point(2), 2), make.conv(6, 4, odd, 2)
     assert_same(one >> two, ones_channel(one, two), (4, 5), (5, 3))
     assert_same(one >> two, bias_map(one, two, (4, 5)), (4, 5))
+    for mode in ("zeros", "circular"):
+        assert_kernel(Flat(make.conv(4, 6, make.same(2), 2, mode=mode), (3, 4), (3, 4)), ())
+    assert_kernel(make.conv(5, 24, ()) >> Flat(make.norm(2, 2), (3, 4), (3, 4)), ())
     pads = ((1, 2), (0, 1))
     assert_kernel(one >> Pad(6, pads, value=one.bias), (3, 4))
     biased = make.conv(6, 4, point(2), 2)

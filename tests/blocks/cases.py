@@ -26,7 +26,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration of one block."""
+    """One configuration of one block; `folded` are arguments in which its folded convolution differs from it."""
 
     block: str
     dims: int
@@ -35,6 +35,12 @@ class Case:
     size: tuple[int, ...] = ()
     seed: int = 0
     dtype: torch.dtype = torch.float64
+    folded: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The arguments of the one convolution that the block is."""
+        return {**self.arguments, **self.folded}
 
     def build(self) -> Any:
         """The block in eval mode, every parameter and statistic at random."""
@@ -51,8 +57,8 @@ class Case:
 
 
 def plain(case: Case, bias: bool) -> Any:
-    """The convolution with the same arguments, built by torch itself."""
-    return CONVS[case.dims](**{**case.arguments, "bias": bias}, dtype=case.dtype)
+    """The convolution that the block should fold to, built by torch itself."""
+    return CONVS[case.dims](**{**case.whole, "bias": bias}, dtype=case.dtype)
 
 
 def _padding(draw: DrawFn, dims: int, stride: tuple[int, ...]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["border", "conv", "fill", "look_through", "mean_of_taps", "norm", "padded", "pads_of"]
+__all__ = ["border", "centred", "conv", "fill", "look_through", "mean_of_taps", "norm", "padded", "pads_of"]
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -73,6 +73,15 @@ def look_through(x: Tensor, arguments: dict[str, Any], axes: Any = None) -> Tens
         index = [slice(None)] * x.dim()
         index[2 + axis] = slice(start, start + s * (count - 1) + 1, s)
         x = x[tuple(index)]
+    return x
+
+
+def centred(x: Tensor, arguments: dict[str, Any], spans: tuple[int, ...]) -> Tensor:
+    """The padded map `x` without what a kernel of `spans` taps, centred in the window, does not read."""
+    for axis, (k, d, span) in enumerate(zip(arguments["kernel_size"], arguments["dilation"], spans, strict=True)):
+        before = d * ((k - 1) // 2 - (span - 1) // 2)
+        after = d * (k - span) - before
+        x = x.narrow(2 + axis, before, x.shape[2 + axis] - before - after)
     return x
 
 

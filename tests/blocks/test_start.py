@@ -14,7 +14,11 @@ from convfold.errors import InvalidArgument, InvalidType
 from support.make import randomise
 
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-BRANCHED = ["acnet", "dbb", "mobileone", "repvgg"]
+BRANCHED = ["acnet", "dbb", "dilated", "mobileone", "repvgg"]
+# Blocks whose class holds every convolution, and those whose class does not.
+STARTS = [*BRANCHED, "doconv", "ecb", "expandnet", "orepa", "qarepvgg"]
+OUTSIDE = ["fire", "mixconv", "psconv"]
+OPTIONS: dict[str, dict[str, Any]] = {"dilated": {"branches": ((1, 1), (1, 2))}, "ecb": {"identity": True}}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "plain": {"kernel_size": 3, "padding": 1},
     "strided": {"kernel_size": 3, "stride": 2, "padding": 2},
@@ -39,10 +43,12 @@ def trained_norm(dims: int, channels: int = 4, **options: Any) -> Any:
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
-@pytest.mark.parametrize("name", blocks.names())
+@pytest.mark.parametrize("name", STARTS)
 def test_starts_at_the_convolution_in_eval(name: str, arguments: dict[str, Any], dims: int) -> None:
+    if name == "ecb" and (dims != 2 or arguments["kernel_size"] != 3):
+        return
     conv, x = convolution(dims, arguments), normal(2, 4, *[7] * dims)
-    block = blocks.build(name, dims, 4, 4, **arguments, dtype=torch.float64).eval()
+    block = blocks.build(name, dims, 4, 4, **arguments, **OPTIONS.get(name, {}), dtype=torch.float64).eval()
     block.start(conv.weight, conv.bias)
     for mode in ("feature", "kernel"):
         block.mode = mode
@@ -55,7 +61,7 @@ def test_starts_at_the_convolution_in_eval(name: str, arguments: dict[str, Any],
 @pytest.mark.parametrize("name", BRANCHED)
 def test_takes_in_a_norm_exactly_in_eval_and_in_training(name: str, arguments: dict[str, Any], bias: bool) -> None:
     conv, norm, x = convolution(2, {**arguments, "bias": bias}), trained_norm(2), normal(3, 4, 7, 7)
-    block = blocks.build(name, 2, 4, 4, **arguments, bias=False, dtype=torch.float64)
+    block = blocks.build(name, 2, 4, 4, **arguments, **OPTIONS.get(name, {}), bias=False, dtype=torch.float64)
     block.start(conv.weight, conv.bias, norm)
     plain = nn.Sequential(conv, norm)
     same_values(block.eval()(x), plain.eval()(x))
@@ -72,15 +78,16 @@ def test_takes_in_a_norm_exactly_in_eval_and_in_training(name: str, arguments: d
 @pytest.mark.parametrize("name", BRANCHED)
 def test_a_norm_without_factors_is_taken_in(name: str) -> None:
     conv, norm, x = convolution(2, ARGUMENTS["plain"]), trained_norm(2, affine=False), normal(2, 4, 6, 6)
-    block = blocks.build(name, 2, 4, 4, 3, padding=1, bias=False, dtype=torch.float64)
+    block = blocks.build(name, 2, 4, 4, 3, padding=1, bias=False, dtype=torch.float64, **OPTIONS.get(name, {}))
     block.start(conv.weight, conv.bias, norm)
     same_values(block.eval()(x), nn.Sequential(conv, norm).eval()(x))
 
 
-@pytest.mark.parametrize("name", blocks.names())
+@pytest.mark.parametrize("name", STARTS)
 def test_every_part_learns_after_at_most_one_step(name: str) -> None:
     conv, norm = convolution(2, {"kernel_size": 3, "padding": 1}), trained_norm(2)
-    block = blocks.build(name, 2, 4, 4, 3, padding=1, bias=not block_has_norm(name), dtype=torch.float64).train()
+    options = {"bias": not block_has_norm(name), **OPTIONS.get(name, {})}
+    block = blocks.build(name, 2, 4, 4, 3, padding=1, dtype=torch.float64, **options).train()
     block.start(conv.weight, conv.bias, norm if block_has_norm(name) else None)
     optimiser = torch.optim.SGD(block.parameters(), lr=0.01)
     reached: set[str] = set()
@@ -94,6 +101,11 @@ def test_every_part_learns_after_at_most_one_step(name: str) -> None:
     if name == "dbb":
         # A constant before a norm that trains has no gradient, in whatever network: these shifts stand before one.
         missing -= {"squeeze_norm.bias", "pool_point_norm.bias"}
+    if name == "qarepvgg":
+        missing -= {"dense_norm.bias"}  # likewise
+    if name == "ecb":
+        # The masks' taps sum to zero, so that a constant before them is never seen, at the border neither.
+        missing -= {"points.sobel_x.bias", "points.sobel_y.bias", "points.laplacian.bias"}
     assert not missing, f"no gradient reaches {missing}"
 
 
@@ -173,6 +185,50 @@ def test_the_kernel_that_was_given_is_left_alone() -> None:
     block(normal(2, 4, 5, 5)).sum().backward()
     assert torch.equal(weight, before)
     assert all(torch.equal(value, state[key]) for key, value in norm.state_dict().items())
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+@pytest.mark.parametrize("pool", [False, True])
+def test_qarepvgg_takes_in_a_norm_exactly_in_eval_mode_only(pool: bool, arguments: dict[str, Any]) -> None:
+    conv, norm, x = convolution(2, arguments), trained_norm(2), normal(3, 4, 9, 9)
+    block = blocks.QARepVGGConv2d(4, 4, **arguments, bias=False, pool=pool, dtype=torch.float64)
+    block.start(conv.weight, conv.bias, norm)
+    plain = nn.Sequential(conv, norm)
+    same_values(block.eval()(x), plain.eval()(x))
+    # In training its inner norm uses the batch, where the plain network has none: promised in eval mode alone.
+    assert (block.train()(x) - plain.train()(x)).abs().max() > 1e-6
+    assert not block.exact_in_training
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_class_without_the_kernel_says_so(name: str) -> None:
+    block = blocks.build(name, 2, 4, 4, 3, padding=1, **OPTIONS.get(name, {}))
+    before = copy.deepcopy(block.state_dict())
+    sentence = (
+        rf"{type(block).__name__}: it cannot start from a given kernel: got a kernel outside its class. "
+        r"expand\(..., exact=False\) puts it there with a new function"
+    )
+    with pytest.raises(InvalidArgument, match=sentence):
+        block.start(normal(4, 4, 3, 3))
+    assert all(torch.equal(value, before[key]) for key, value in block.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["ecb", "orepa"])
+def test_blocks_without_statistics_start_exactly_in_training_too(name: str) -> None:
+    for arguments in (ARGUMENTS["plain"], ARGUMENTS["strided"], ARGUMENTS["depthwise"], ARGUMENTS["dilated"]):
+        conv, x = convolution(2, arguments), normal(2, 4, 7, 7)
+        block = blocks.build(name, 2, 4, 4, **arguments, **OPTIONS.get(name, {}), dtype=torch.float64).train()
+        block.start(conv.weight, conv.bias)
+        weights = normal(*conv(x).shape, seed=3)
+        for mode in ("feature", "kernel"):
+            block.mode = mode
+            same_values(block(x), conv(x))
+        # The dense kernel learns as the plain one does: the same gradient at the start.
+        (block(x) * weights).sum().backward()
+        (conv(x) * weights).sum().backward()
+        same_values(block.dense.weight.grad, conv.weight.grad, ceiling=1e-10)
+        with pytest.raises(InvalidArgument, match=f"{name} has no normalisation of its own: got a norm to start from"):
+            block.start(conv.weight, None, trained_norm(2))
 
 
 def test_sentences() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from convfold.algebra.laws import border, merge, select, special, transpose
+from convfold.algebra.laws import border, merge, select, special, transpose, unroll
 from convfold.algebra.readings import kernel as reading
 from convfold.algebra.readings import tensors
 from convfold.geometry import groups, window
@@ -94,6 +94,15 @@ OTHER_FAULTS: dict[str, Fault] = {
         "apply(replace(second, padding_mode='replicate'), constant.unsqueeze(0))",
     ),
     "pad first: on one side only": (border.pad_first, "Axis(lo=lo, hi=hi)", "Axis(lo=lo, hi=lo)"),
+    "unroll: the matrix not transposed": (
+        unroll.unroll,
+        "apply(plain, units).reshape(width * positions, -1).T",
+        "apply(plain, units).reshape(width * positions, -1).reshape(-1, width * positions)",
+    ),
+    "unroll: padding forgotten": (unroll.unroll, "conv.groups, conv.padding_mode)", "conv.groups)"),
+    "unroll: biases tiled": (unroll.unroll, "conv.bias.repeat_interleave(", "conv.bias.repeat("),
+    "repeat: factors tiled": (unroll.repeat, "scale.repeat_interleave(", "scale.repeat("),
+    "repeat: shifts tiled": (unroll.repeat, "shift.repeat_interleave(", "shift.repeat("),
     "chain in reverse": (reading._reduce, "_chain(a, b, like)", "_chain(b, a, like)"),
     "one tensor for all": (
         tensors.map_tensors,

@@ -11,6 +11,7 @@ import convfold
 from blocks.contract import operators
 from convfold import blocks
 from convfold.errors import InvalidArgument, InvalidType, UnknownName
+from support.names import ANYWHERE
 from transform.models import noise, relative, seeded
 
 
@@ -20,7 +21,7 @@ def test_mode_dtype_layout_and_frozen_layers_are_kept(dtype: torch.dtype, traini
     model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.Dropout(), nn.Conv2d(6, 4, 3), nn.Conv2d(4, 4, 1))
     model = model.to(dtype).to(memory_format=torch.channels_last).train(training)
     model[3].requires_grad_(False)
-    for name in blocks.names():
+    for name in ANYWHERE:
         wide = convfold.expand(model, name, where="[03]")
         assert {m.training for m in wide.modules()} == {training}
         assert {p.dtype for p in wide.parameters()} == {dtype}
@@ -32,7 +33,7 @@ def test_mode_dtype_layout_and_frozen_layers_are_kept(dtype: torch.dtype, traini
         assert not kernel.is_contiguous()
 
 
-@pytest.mark.parametrize("name", blocks.names())
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_the_original_is_untouched_and_inplace_is_asked_for(name: str) -> None:
     model, x = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())).train(), noise(2, 3, 6, 6)
     state, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
@@ -54,7 +55,7 @@ def test_where_is_a_glob_or_a_predicate() -> None:
     model.head = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 2))
 
     def chosen(where: Any, name: str = "expandnet") -> list[str]:
-        return [c.path for c in convfold.plan_expansion(model, name, where).choices if c.block]
+        return [c.path for c in convfold.plan_expansion(model, name, where).choices if c.becomes]
 
     assert chosen(None) == ["body.0", "body.1", "head.0"]
     assert chosen("body.*") == ["body.0", "body.1"]
@@ -89,7 +90,7 @@ def test_the_choice_is_a_table_before_anything_is_touched() -> None:
 def test_a_bare_convolution_becomes_a_bare_block() -> None:
     for dims, kind in {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}.items():
         conv, x = seeded(kind(3, 4, 3, padding=1)), noise(2, 3, *[5] * dims)
-        for name in blocks.names():
+        for name in ANYWHERE:
             wide = convfold.expand(conv, name).eval()
             assert type(wide) is blocks.find(name, dims)
             assert relative(wide(x), conv(x)) <= 1e-12
@@ -97,13 +98,13 @@ def test_a_bare_convolution_becomes_a_bare_block() -> None:
     assert relative(convfold.expand(linear, "expandnet", "*")(x), linear(x)) <= 1e-12
 
 
-@pytest.mark.parametrize("name", blocks.names())
+@pytest.mark.parametrize("name", ANYWHERE)
 def test_depthwise_grouped_and_pointwise_convolutions(name: str) -> None:
     layers = [nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(8, 4, 3, groups=2)]
     model = seeded(nn.Sequential(*layers, nn.Conv2d(4, 4, 1), nn.Conv2d(4, 6, 1))).eval()
     expansion, x = convfold.plan_expansion(model, name), noise(2, 4, 9, 9)
     widened = name in ("expandnet", "mobileone", "repvgg")
-    assert [bool(c.block) for c in expansion.choices] == [True, True, True, widened, widened]
+    assert [bool(c.becomes) for c in expansion.choices] == [True, True, True, widened, widened]
     wide = expansion.apply()
     assert relative(wide(x), model(x)) <= 1e-12
     assert relative(convfold.fold(wide, x)(x), model(x)) <= 1e-12
@@ -163,7 +164,7 @@ def test_tied_parametrised_and_foreign_convolutions_are_left_alone() -> None:
 
     for inputs in (noise(1, 3, 20, 20), None):
         choices = convfold.plan_expansion(Model().double(), "dbb", example_inputs=inputs).choices
-        reasons = {c.path: c.reason for c in choices if not c.block}
+        reasons = {c.path: c.reason for c in choices if not c.becomes}
         assert reasons == {
             "a": "its weight is shared with another module",
             "b": "its weight is shared with another module",
@@ -194,7 +195,7 @@ def test_nested_options_reach_the_block_and_its_note() -> None:
 
 def test_every_convolution_of_the_folded_model_runs_once() -> None:
     model, x = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())).eval(), noise(2, 3, 6, 6)
-    for name in blocks.names():
+    for name in ANYWHERE:
         plain = convfold.fold(convfold.expand(model, name), x)
         names = operators(plain, x).names
         assert names.count("convolution") == 1

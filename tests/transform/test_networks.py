@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import convfold
 from convfold import blocks
+from support.names import IN_TRAINING
 from transform.models import UNet, mobilenet, noise, randomise_gently, relative, resnet, short_resnet
 
-NAMES = blocks.names()
+NAMES = IN_TRAINING
 EXACT_IN_TRAINING = 1e-9
 
 
@@ -64,7 +65,7 @@ def test_expand_train_fold(name: str, network: str) -> None:
     wide = convfold.expand(model, name, example_inputs=x, **options)
     assert all(module.training for module in wide.modules())
     untouched(model, state, text)
-    large = name in ("acnet", "dbb", "doconv")
+    large = name in ("acnet", "dbb", "doconv", "orepa")
     taken = [m for m in wide.modules() if isinstance(m, blocks.Block)]
     assert len(taken) == counts["large" if large else "all"]
 
