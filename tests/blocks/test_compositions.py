@@ -12,7 +12,7 @@ from torch import nn
 from blocks.cases import normal
 from blocks.contract import same_in_every_form
 from convfold import blocks
-from convfold.errors import InvalidArgument, NotFoldable
+from convfold.errors import InvalidArgument
 from support.make import randomise
 
 # What each block needs to stand for a small convolution of any kind.
@@ -69,22 +69,22 @@ def test_any_block_inside_any_other(outer: str, inner: str) -> None:
         return
     module = randomise(build().double(), torch.Generator().manual_seed(1)).eval()
     assert any(type(m) is blocks.find(inner, 2) for m in module.modules() if m is not module)
-    if inner == "psconv" and outer in CHAINS:
-        # psconv pads its parts by itself, in the middle of the chain, where a constant of the 1x1 before it stands.
-        for mode_or_fold in (module.fold, partial(same_in_every_form, module, normal(2, 4, 8, 9))):
-            with pytest.raises(NotFoldable, match=r"its bias is not constant at the border.*Pad the first convolution"):
-                mode_or_fold()
-        return
     folded = same_in_every_form(module, normal(2, 4, 8, 9), 1e-11)
     # doconv convolves with the inner one at one tap, where no dilation shows.
     large = "psconv" in (outer, inner) and outer != "doconv"
     assert folded.kernel_size[0] > 3 if large else folded.kernel_size == (3, 3)
 
 
-def test_psconv_inside_a_chain_folds_where_no_constant_stands_before_it() -> None:
-    module = blocks.ExpandNetConv2d(4, 4, 3, padding=1, bias=False, expansion=2, conv="psconv", dtype=torch.float64)
+@pytest.mark.parametrize("bias", [True, False])
+def test_psconv_inside_a_chain_leaves_its_padding_to_the_chain(bias: bool) -> None:
+    """Zeros of its own would stand where a constant of the 1x1 before it is; deeper nesting hands them on."""
+    module = blocks.ExpandNetConv2d(4, 4, 3, padding=1, bias=bias, expansion=2, conv="psconv", dtype=torch.float64)
     randomise(module, torch.Generator().manual_seed(1))
     assert same_in_every_form(module, normal(2, 4, 8, 9), 1e-11).kernel_size == (5, 5)
+    for names in (("repvgg", "psconv"), ("dbb", "psconv"), ("expandnet", "psconv")):
+        deep = blocks.DBBConv2d(4, 4, 3, padding=1, bias=bias, conv=names, dtype=torch.float64)
+        deep = randomise(deep, torch.Generator().manual_seed(1)).eval()
+        assert same_in_every_form(deep, normal(2, 4, 8, 9), 1e-11).kernel_size == (5, 5)
 
 
 def test_a_nested_block_whose_window_cannot_match() -> None:

@@ -33,7 +33,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "psconv: padding of the first part for all": (
         PSConv,
-        blocks.psconv.PSConv._pads_of,
+        blocks.psconv.PSConv._beyond,
         "(d - 1) * (k // 2)",
         "(d - 1) * 0",
     ),

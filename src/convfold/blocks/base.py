@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import Affine, Conv, Norm, Op, Pad, Pads, apply, kernel
+from convfold.algebra import Affine, Norm, Op, Pads, apply, kernel
 from convfold.algebra.protocol import op as read
 from convfold.algebra.readings.module import fold_module
-from convfold.blocks.registry import build, register
+from convfold.blocks.nesting import ConvFactory, Nest
+from convfold.blocks.registry import register
 from convfold.errors import InvalidArgument, InvalidType
-from convfold.geometry import Window, conv_window
+from convfold.geometry import conv_window
 from convfold.geometry.groups import check_groups
 
 __all__ = ["Block", "ConvFactory", "Scale", "cannot_start", "start_conv"]
 
-ConvFactory = str | tuple[str, ...] | Callable[..., nn.Module] | None
-_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 MODES = ("feature", "kernel")
 
 
@@ -34,7 +32,7 @@ def cannot_start(block: nn.Module) -> InvalidArgument:
     )
 
 
-class Block(nn.Module):
+class Block(Nest):
     """A convolution written wide: trains as several operators, folds to one.
 
     A subclass makes its parameters in `_build`, defines `op`, its equation, and `start`, the parameters at which it
@@ -131,11 +129,6 @@ class Block(nn.Module):
         arguments = {name: getattr(layer, name) for name in (*same, "padding_mode")}
         return cls(**{**arguments, "bias": bias, **placement, **options})
 
-    @property
-    def pads(self) -> Pads:
-        """Padding before and after, per axis."""
-        return tuple((axis.lo, axis.hi) for axis in self.window)
-
     def op(self) -> Op:
         """The block's equation, over its live parameters."""
         raise NotImplementedError
@@ -198,54 +191,6 @@ class Block(nn.Module):
         if self.padding_mode != "zeros":
             text += f", padding_mode={self.padding_mode!r}"
         return f"{text}, mode={self.mode!r}"
-
-    # What subclasses build with and write their equations with.
-
-    def _plain(self, inputs: int, outputs: int, kernel_size: tuple[int, ...], **options: Any) -> nn.Module:
-        """torch's own convolution without padding: padding belongs to the equation."""
-        if not self.dims:
-            return nn.Linear(inputs, outputs, bias=options.get("bias", False), **self._placement)
-        options = {"groups": self.groups, "bias": False, **options}
-        return _CONVS[self.dims](inputs, outputs, kernel_size, **options, **self._placement)
-
-    def _inner(self, inputs: int, outputs: int, kernel_size: tuple[int, ...], **options: Any) -> nn.Module:
-        """The convolution that `conv` asks for, without padding."""
-        if self._conv is None:
-            return self._plain(inputs, outputs, kernel_size, **options)
-        wanted = conv_window(self.dims, kernel_size, options.get("stride", 1), 0, options.get("dilation", 1))
-        options = {"groups": self.groups, "bias": False, **options, **self._placement}
-        if callable(self._conv):
-            module = self._conv(inputs, outputs, kernel_size, **options)
-        else:
-            chosen = (self._conv,) if isinstance(self._conv, str) else self._conv
-            more = {"conv": chosen[1:]} if chosen[1:] else {}
-            module = build(chosen[0], self.dims, inputs, outputs, kernel_size, **options, **more)
-        given = getattr(module, "window", wanted)
-        if [(a.span, a.stride, a.slack) for a in given] != [(a.span, a.stride, a.slack) for a in wanted]:
-            raise InvalidArgument(
-                "the window of the nested block is not the one that stands here",
-                where=type(self).__name__,
-                got=repr(module).splitlines()[0].removesuffix("("),
-                expected=f"kernel_size {kernel_size}, dilation {options.get('dilation', 1)}",
-                hint="Nest another block here, or build this one without dilation.",
-            )
-        return module  # type: ignore[no-any-return]
-
-    def _placed(self, module: nn.Module, pads: Pads) -> Op:
-        """`module` on an input padded by `pads`, in the block's padding mode."""
-        inner = read(module)
-        if isinstance(inner, Conv):
-            window: Window = tuple(a.shifted(lo, hi) for a, (lo, hi) in zip(inner.window, pads, strict=True))
-            return Conv(inner.weight, inner.bias, window, inner.groups, self.padding_mode)
-        return Pad(inner.in_channels, pads, self.padding_mode) >> inner if any(map(any, pads)) else inner
-
-    def _split_pads(self) -> tuple[Pads, Pads]:
-        """Padding before and after a 1x1 that stands in front of a larger kernel.
-
-        Zero padding stands before it, whose response then fills the border; other modes commute with a 1x1.
-        """
-        nothing = ((0, 0),) * self.dims
-        return (self.pads, nothing) if self.padding_mode == "zeros" else (nothing, self.pads)
 
     def _refuse_norm(self, norm: nn.Module | None) -> None:
         if norm is not None:

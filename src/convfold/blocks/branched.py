@@ -100,9 +100,10 @@ class Branched(Block):
             return Scale(channels, self.dims, **self._placement)
         return _NORMS[self.dims](channels, **self._placement)  # type: ignore[no-any-return]
 
-    def _ring(self) -> Pads | None:
-        """The ring that zero padding puts around an intermediate map, where it is padded with its own response."""
-        positive = tuple((max(lo, 0), max(hi, 0)) for lo, hi in self.pads)
+    def _ring(self, *behind: nn.Module) -> Pads | None:
+        """The ring that zero padding puts around the map before `behind`, padded with its own response."""
+        before, _ = self._split_pads(*behind)
+        positive = tuple((max(lo, 0), max(hi, 0)) for lo, hi in before)
         return positive if self.padding_mode == "zeros" and any(map(any, positive)) else None
 
     def _centred(self, kernel_size: tuple[int, ...]) -> Pads:

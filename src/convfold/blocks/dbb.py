@@ -55,20 +55,20 @@ class DBB(Branched):
         if self.point is not None:
             pads = self._centred((1,) * self.dims)
             yield chain_of(self._placed(self.point, pads), self._after(self.point_norm))
-        before, after = self._split_pads()
-        ring = self._ring()
+        before, after = self._split_pads(self.expand)
         yield chain_of(
             self._placed(self.squeeze, before),
-            self._after(self.squeeze_norm, ring),
+            self._after(self.squeeze_norm, self._ring(self.expand)),
             self._placed(self.expand, after),
             self._after(self.expand_norm),
         )
+        before, after = self._split_pads()
         if self.pool_point is None:
             yield chain_of(self._pool(self.pads), self._after(self.pool_norm))
         else:
             yield chain_of(
                 self._placed(self.pool_point, before),
-                self._after(self.pool_point_norm, ring),
+                self._after(self.pool_point_norm, self._ring()),
                 self._pool(after),
                 self._after(self.pool_norm),
             )

@@ -61,8 +61,9 @@ class ECB(Block):
         return sum_of(self._placed(self.dense, self.pads), *self._others())
 
     def _others(self) -> list[Op]:
-        before, after = self._split_pads()
+        before, after = self._split_pads(self.expand)
         terms = [chain_of(self._placed(self.squeeze, before), self._placed(self.expand, after))]
+        before, after = self._split_pads()
         window = tuple(Axis(a.kernel, a.stride, a.dilation, *p) for a, p in zip(self.window, after, strict=True))
         for name, point in self.points.items():
             taps = self.scales[name].reshape(-1, 1, 1, 1) * getattr(self, name)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import Op, chain_of
+from convfold.algebra import Op, Pads, chain_of
 from convfold.blocks.base import Block
 from convfold.blocks.chain_start import start_chain
 from convfold.errors import InvalidArgument
@@ -91,9 +91,15 @@ class ExpandNet(Block):
             self.layers.append(make(widths[index], widths[index + 1], size, **options))
 
     def op(self) -> Op:
-        nothing = ((0, 0),) * self.dims
         first, *rest = self.layers
-        return chain_of(self._placed(first, self.pads), *(self._placed(layer, nothing) for layer in rest))
+        ahead = self._grown(self.pads, self._overhang_of(*rest))
+        none: Pads = ((0, 0),) * self.dims
+        behind = (self._placed(layer, self._grown(none, self._overhang_of(layer), -1)) for layer in rest)
+        return chain_of(self._placed(first, ahead), *behind)
+
+    @property
+    def overhang(self) -> tuple[int, ...]:
+        return self._overhang_of(*self.layers)
 
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """Identity and shift banks around a middle kernel; see `convfold.blocks.chain_start`."""

@@ -76,11 +76,12 @@ class OREPA(Block):
         return rows.to(**{"dtype": torch.get_default_dtype(), **{k: v for k, v in self._placement.items() if v}})
 
     def op(self) -> Op:
+        first, then = self._split_pads(self.chained)
         before, after = self._split_pads()
         centre = tuple((axis.lo, axis.hi) for axis in (embed(axis, 1) for axis in self.window))
         terms: list[Op | None] = [
             self._scaled(0, self._placed(self.dense, self.pads)),
-            self._scaled(3, self._placed(self.squeeze, before), self._placed(self.chained, after)),
+            self._scaled(3, self._placed(self.squeeze, first), self._placed(self.chained, then)),
             self._scaled(5, self._placed(self.depthwise, self.pads), self._placed(self.mixed, ((0, 0),) * self.dims)),
         ]
         if self.average is not None and self.cosine is not None and self.point is not None:

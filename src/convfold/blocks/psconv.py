@@ -139,8 +139,19 @@ class PSConv(Block):
         if self.variant == "shape":
             axes = [embed(axis, k) for axis, k in zip(self.window, part.kernel_size, strict=True)]
             return tuple((axis.lo, axis.hi) for axis in axes)
-        more = [(d - 1) * (k // 2) for d, k in zip(part.dilation, part.kernel_size, strict=True)]
-        return tuple((lo + m, hi + m) for (lo, hi), m in zip(self.pads, more, strict=True))
+        return self._grown(self.pads, self._beyond(part))
+
+    def _beyond(self, part: Part) -> tuple[int, ...]:
+        """What a dilated part reads beyond the undilated window, on either side of each axis."""
+        if self.variant == "shape":
+            return (0,) * self.dims
+        return tuple((d - 1) * (k // 2) for d, k in zip(part.dilation, part.kernel_size, strict=True))
+
+    @property
+    def overhang(self) -> tuple[int, ...]:
+        inner = [self._overhang_of(conv) for conv in self.parts]
+        beyond = [self._beyond(part) for part in self._layout()]
+        return self._most([tuple(map(sum, zip(a, b, strict=True))) for a, b in zip(inner, beyond, strict=True)])
 
     def op(self) -> Op:
         layout = zip(self.parts, self._layout(), strict=True)
