@@ -48,8 +48,8 @@ FAULTS: dict[str, Fault] = {
     "mixconv: one size for all": (
         MixConv,
         blocks.mixconv.MixConv.op,
-        "embed(axis, size)",
-        "embed(axis, max(self.kernel_sizes))",
+        "self._centred((size,)",
+        "self._centred((max(self.kernel_sizes),)",
     ),
     "fire: halves exchanged": (
         Fire,

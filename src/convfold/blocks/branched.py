@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from convfold.algebra import Affine, Op, Pad, Pads, chain_of, sum_of
 from convfold.blocks.base import Block, Scale, start_conv
 from convfold.errors import InvalidArgument
-from convfold.geometry import embed
 
 __all__ = ["Branched", "absorbed", "fill"]
 
@@ -105,11 +104,6 @@ class Branched(Block):
         before, _ = self._split_pads(*behind)
         positive = tuple((max(lo, 0), max(hi, 0)) for lo, hi in before)
         return positive if self.padding_mode == "zeros" and any(map(any, positive)) else None
-
-    def _centred(self, kernel_size: tuple[int, ...]) -> Pads:
-        """The padding that centres a smaller kernel in the block's window."""
-        axes = (embed(axis, k) for axis, k in zip(self.window, kernel_size, strict=True))
-        return tuple((axis.lo, axis.hi) for axis in axes)
 
     def _has_identity(self) -> bool:
         return self.in_channels == self.out_channels and all(s == 1 for s in self.stride)

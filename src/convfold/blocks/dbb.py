@@ -13,7 +13,6 @@ from torch import nn
 from convfold.algebra import AvgPool, Op, Pads, chain_of
 from convfold.blocks.branched import Branched
 from convfold.blocks.identity import IdentityBased
-from convfold.geometry import Axis
 
 __all__ = ["DBB", "DBBConv1d", "DBBConv2d", "DBBConv3d"]
 
@@ -74,10 +73,7 @@ class DBB(Branched):
             )
 
     def _pool(self, pads: Pads) -> AvgPool:
-        window = tuple(
-            Axis(a.kernel, a.stride, a.dilation, lo, hi) for a, (lo, hi) in zip(self.window, pads, strict=True)
-        )
-        return AvgPool(self.out_channels, window, self.padding_mode)
+        return AvgPool(self.out_channels, self._window(pads), self.padding_mode)
 
     def other_norms(self) -> Iterator[nn.Module]:
         if self.point_norm is not None:

@@ -13,7 +13,6 @@ from torch import nn
 from convfold.algebra import Op, chain_of
 from convfold.blocks.branched import Branched
 from convfold.errors import InvalidArgument
-from convfold.geometry import Axis, embed
 
 __all__ = ["Dilated", "DilatedConv1d", "DilatedConv2d", "DilatedConv3d"]
 
@@ -83,8 +82,7 @@ class Dilated(Branched):
         for conv, norm, (size, rate) in zip(self.dilated, self.dilated_norms, self.small, strict=True):
             # A dilated kernel of k taps is a kernel of r(k-1)+1 with holes: centred as that one is.
             span = rate * (size - 1) + 1
-            axes: list[Axis] = [embed(axis, span) for axis in self.window]
-            yield chain_of(self._placed(conv, tuple((a.lo, a.hi) for a in axes)), self._after(norm))
+            yield chain_of(self._placed(conv, self._centred((span,) * self.dims)), self._after(norm))
 
     def other_norms(self) -> Iterator[nn.Module]:
         yield from self.dilated_norms

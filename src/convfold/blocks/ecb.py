@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from convfold.algebra import Conv, Identity, Op, Pad, chain_of, kernel, sum_of
 from convfold.blocks.base import Block, start_conv
 from convfold.errors import InvalidArgument
-from convfold.geometry import Axis, embed
 
 __all__ = ["ECB", "ECBConv2d"]
 
@@ -64,14 +63,14 @@ class ECB(Block):
         before, after = self._split_pads(self.expand)
         terms = [chain_of(self._placed(self.squeeze, before), self._placed(self.expand, after))]
         before, after = self._split_pads()
-        window = tuple(Axis(a.kernel, a.stride, a.dilation, *p) for a, p in zip(self.window, after, strict=True))
+        window = self._window(after)
         for name, point in self.points.items():
             taps = self.scales[name].reshape(-1, 1, 1, 1) * getattr(self, name)
             shift = self.shifts[name] if self._bias else None
             edges = Conv(taps, shift, window, self.out_channels, self.padding_mode)
             terms.append(self._placed(point, before) >> edges)
         if self.identity:
-            pads = tuple((axis.lo, axis.hi) for axis in (embed(axis, 1) for axis in self.window))
+            pads = self._centred((1, 1))
             crop = any(map(any, pads))
             terms.append(Pad(self.in_channels, pads, self.padding_mode) if crop else Identity(self.in_channels, 2))
         return terms

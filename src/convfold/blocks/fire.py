@@ -8,7 +8,6 @@ from __future__ import annotations
 from convfold.algebra import Concat, Op
 from convfold.blocks.base import Block
 from convfold.errors import InvalidArgument
-from convfold.geometry import embed
 
 __all__ = ["Fire", "FireConv1d", "FireConv2d", "FireConv3d"]
 
@@ -45,7 +44,7 @@ class Fire(Block):
         )
 
     def op(self) -> Op:
-        pads = tuple((axis.lo, axis.hi) for axis in (embed(axis, 1) for axis in self.window))
+        pads = self._centred((1,) * self.dims)
         return Concat((self._placed(self.point, pads), self._placed(self.dense, self.pads)))
 
 

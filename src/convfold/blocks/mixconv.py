@@ -10,7 +10,6 @@ from torch import nn
 from convfold.algebra import Concat, Op, Select
 from convfold.blocks.base import Block
 from convfold.errors import InvalidArgument
-from convfold.geometry import embed
 
 __all__ = ["MixConv", "MixConv1d", "MixConv2d", "MixConv3d"]
 
@@ -65,7 +64,7 @@ class MixConv(Block):
         terms: list[Op] = []
         start = 0
         for module, width, size in zip(self.parts, self.inputs, self.kernel_sizes, strict=True):
-            pads = tuple((axis.lo, axis.hi) for axis in (embed(axis, size) for axis in self.window))
+            pads = self._centred((size,) * self.dims)
             share = Select.block(start, start + width, self.in_channels, self.dims)
             terms.append(share >> self._placed(module, pads))
             start += width

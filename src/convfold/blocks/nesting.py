@@ -11,7 +11,7 @@ from convfold.algebra import Conv, Op, Pad, Pads
 from convfold.algebra.protocol import op as read
 from convfold.blocks.registry import build
 from convfold.errors import InvalidArgument
-from convfold.geometry import Window, conv_window
+from convfold.geometry import Axis, Window, conv_window, embed
 
 __all__ = ["ConvFactory", "Nest"]
 
@@ -95,6 +95,17 @@ class Nest(nn.Module):
             window: Window = tuple(a.shifted(lo, hi) for a, (lo, hi) in zip(inner.window, pads, strict=True))
             return Conv(inner.weight, inner.bias, window, inner.groups, self.padding_mode)
         return Pad(inner.in_channels, pads, self.padding_mode) >> inner if any(map(any, pads)) else inner
+
+    def _centred(self, kernel_size: tuple[int, ...]) -> Pads:
+        """The padding that centres a smaller kernel in the block's window."""
+        axes = (embed(axis, k) for axis, k in zip(self.window, kernel_size, strict=True))
+        return tuple((axis.lo, axis.hi) for axis in axes)
+
+    def _window(self, pads: Pads) -> Window:
+        """The block's window with other padding."""
+        return tuple(
+            Axis(a.kernel, a.stride, a.dilation, lo, hi) for a, (lo, hi) in zip(self.window, pads, strict=True)
+        )
 
     def _split_pads(self, *behind: nn.Module) -> tuple[Pads, Pads]:
         """Padding before and after a 1x1 that stands in front of a larger kernel, the module `behind` it.

@@ -10,10 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import Affine, AvgPool, Conv, Op, Pads, chain_of, sum_of
+from convfold.algebra import Affine, AvgPool, Conv, Op, chain_of, sum_of
 from convfold.blocks.base import Block, start_conv
 from convfold.blocks.identity import IdentityBased
-from convfold.geometry import Axis, embed
 
 __all__ = ["OREPA", "OREPAConv1d", "OREPAConv2d", "OREPAConv3d"]
 
@@ -78,7 +77,7 @@ class OREPA(Block):
     def op(self) -> Op:
         first, then = self._split_pads(self.chained)
         before, after = self._split_pads()
-        centre = tuple((axis.lo, axis.hi) for axis in (embed(axis, 1) for axis in self.window))
+        centre = self._centred((1,) * self.dims)
         terms: list[Op | None] = [
             self._scaled(0, self._placed(self.dense, self.pads)),
             self._scaled(3, self._placed(self.squeeze, first), self._placed(self.chained, then)),
@@ -98,11 +97,6 @@ class OREPA(Block):
 
     def _scaled(self, branch: int, *parts: Op) -> Op:
         return chain_of(*parts, Affine(self.factors[branch], None, self.dims))
-
-    def _window(self, pads: Pads) -> tuple[Axis, ...]:
-        return tuple(
-            Axis(a.kernel, a.stride, a.dilation, lo, hi) for a, (lo, hi) in zip(self.window, pads, strict=True)
-        )
 
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """v = (1, 0, 0, 0, 0, 0) and W_0 the given kernel; every factor has a gradient at once."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convfold.algebra import Op, Pads, Select, chain_of, sum_of
 from convfold.blocks.base import Block
 from convfold.errors import InvalidArgument
-from convfold.geometry import conv_window, embed
+from convfold.geometry import conv_window
 
 __all__ = ["PSConv", "PSConv1d", "PSConv2d", "PSConv3d"]
 
@@ -137,8 +137,7 @@ class PSConv(Block):
 
     def _pads_of(self, part: Part) -> Pads:
         if self.variant == "shape":
-            axes = [embed(axis, k) for axis, k in zip(self.window, part.kernel_size, strict=True)]
-            return tuple((axis.lo, axis.hi) for axis in axes)
+            return self._centred(part.kernel_size)
         return self._grown(self.pads, self._beyond(part))
 
     def _beyond(self, part: Part) -> tuple[int, ...]:

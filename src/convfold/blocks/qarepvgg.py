@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from convfold.algebra import Affine, AvgPool, Identity, Op, Pad, chain_of, sum_of
 from convfold.blocks.base import start_conv
 from convfold.blocks.branched import Branched, absorbed, fill
-from convfold.geometry import Axis
 
 __all__ = ["QARepVGG", "QARepVGGConv1d", "QARepVGGConv2d", "QARepVGGConv3d"]
 
@@ -46,8 +45,7 @@ class QARepVGG(Branched):
             crop = any(map(any, pads))
             yield Pad(self.in_channels, pads, self.padding_mode) if crop else Identity(self.in_channels, self.dims)
             if self.pool:
-                window = tuple(Axis(a.kernel, a.stride, a.dilation, a.lo, a.hi) for a in self.window)
-                yield AvgPool(self.in_channels, window, self.padding_mode)
+                yield AvgPool(self.in_channels, self.window, self.padding_mode)
 
     def other_norms(self) -> Iterator[nn.Module]:
         return iter(())
