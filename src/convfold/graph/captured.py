@@ -1,0 +1,85 @@
+"""What a captured torch model is made of: the neutral program, and what is needed to write modules again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from convfold.graph.program import Program
+
+__all__ = ["Call", "Captured", "Constant", "Ref", "Size", "Step"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of the program, in the arguments of a step or a call."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that does not depend on the inputs, by its key."""
+
+    key: Hashable
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size that follows the inputs' sizes: a sympy expression over the symbols of `Captured.sizes`."""
+
+    expression: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """The operator that gave a value: ``target(*args, **kwargs)``, leaves Ref, Constant, Size or plain values.
+
+    `writes` are the values that it overwrites in place; nothing reads them afterwards.
+    """
+
+    target: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    writes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module, in the order of the calls; `parent` is the call that made it, None for the root.
+
+    `args`, `kwargs` and `output` are trees as the forward saw them, tensors replaced by Ref.
+    """
+
+    number: int
+    path: str
+    parent: int | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+
+@dataclass
+class Captured:
+    """A model as a program.
+
+    * `steps`: how each value was computed (inputs of the program have none);
+    * `home`: the call during which each value was computed, the innermost one;
+    * `calls`: every call of every module, root first;
+    * `sizes`: the symbolic shape of each value, sympy expressions or integers;
+    * `tensor`: the constant of a key, as the model holds it (no copy of a plain parameter);
+    * `names`: for the key of a plain parameter or buffer, its name in the model.
+    """
+
+    model: nn.Module
+    program: Program
+    steps: dict[int, Step]
+    home: dict[int, int]
+    calls: list[Call]
+    sizes: dict[int, tuple[Any, ...]]
+    tensor: Callable[[Hashable], Tensor]
+    names: dict[Hashable, str] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()

@@ -1,0 +1,355 @@
+"""Linear maps by shape alone: what results when two are chained, added, or joined, and which law says so.
+
+A `Map` holds integers and a recipe; no tensor is touched until `convfold.graph.weights` follows the recipe.
+It acts on one channel axis of a value and on the axes behind it; a map without an axis acts on every element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from convfold.errors import NotFoldable, Refusal
+from convfold.geometry import (
+    Window,
+    chain,
+    chain_groups,
+    common_groups,
+    has_padding,
+    point,
+    reads_past_border,
+    union,
+)
+
+__all__ = [
+    "After",
+    "Block",
+    "Columns",
+    "Direct",
+    "Given",
+    "Kind",
+    "Map",
+    "Plus",
+    "Recipe",
+    "Rows",
+    "after",
+    "block",
+    "columns",
+    "direct",
+    "is_pointwise",
+    "keeps_constants",
+    "plus",
+    "rows",
+    "select",
+]
+
+Kind = Literal["identity", "scalar", "diagonal", "select", "pool", "conv", "transposed"]
+POINTWISE = ("identity", "scalar", "diagonal", "select")
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A tensor of the frontend's, by its key, in the shape that the kind of map has.
+
+    conv (O, I/g, *k), transposed (I, O/g, *k), diagonal (C,), scalar one element.
+    """
+
+    key: Hashable
+
+
+@dataclass(frozen=True, eq=False)
+class After:
+    """``second(first(x))``."""
+
+    first: Map
+    second: Map
+
+
+@dataclass(frozen=True, eq=False)
+class Plus:
+    """``sum_j maps[j](x)``."""
+
+    maps: tuple[Map, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """``sum_j maps[j](x_j)`` for x the concatenation of the x_j: kernels side by side."""
+
+    maps: tuple[Map, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The concatenation of ``maps[j](x)``: kernels one under the other."""
+
+    maps: tuple[Map, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Direct:
+    """The concatenation of ``maps[j](x_j)`` for x the concatenation of the x_j: a block-diagonal map."""
+
+    maps: tuple[Map, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The part of `whole` that reads input channels `start` to `stop`; all rows, or those of `diagonal` blocks."""
+
+    whole: Map
+    start: int
+    stop: int
+    diagonal: bool
+
+
+Recipe = Given | After | Plus | Columns | Rows | Direct | Block | None
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A linear map from `cols` channels to `rows`, on `axis`, over `window`, in `groups`.
+
+    `window` is empty where nothing but the channels is mixed (identity, scalar, diagonal, select, Linear). A
+    `factor` is the known value of a scalar, an `index` that of a selection; all other values follow `recipe`.
+    """
+
+    kind: Kind
+    rows: int = 0
+    cols: int = 0
+    axis: int | None = None
+    window: Window = ()
+    groups: int = 1
+    recipe: Recipe = None
+    factor: float | None = None
+    index: tuple[int, ...] | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether it mixes channels or positions: what a convolution or a product is executed for."""
+        return self.kind in ("conv", "transposed")
+
+
+IDENTITY = Map("identity")
+
+
+def _refuse(reason: str, hint: str = "") -> NotFoldable:
+    return NotFoldable(Refusal("chain", reason, hint=hint))
+
+
+def select(index: tuple[int, ...], cols: int, axis: int) -> Map:
+    """``y[o] = x[index[o]]`` on the channel axis."""
+    if index == tuple(range(cols)):
+        return IDENTITY
+    return Map("select", len(index), cols, axis, index=index)
+
+
+def is_pointwise(m: Map) -> bool:
+    """Whether it commutes with what acts on every channel alike: one tap, no stride, no padding."""
+    return m.kind in POINTWISE or (m.kind == "conv" and all(a == point(1)[0] for a in m.window))
+
+
+def keeps_constants(m: Map) -> bool:
+    """Whether a value constant over the positions stays constant: no tap ever reads padding."""
+    if m.kind == "transposed":
+        return all(a.kernel == a.stride == 1 and a.lo == a.hi == 0 for a in m.window)
+    return not has_padding(m.window)
+
+
+def _axis(*maps: Map) -> int | None:
+    known = {m.axis for m in maps if m.axis is not None}
+    if len(known) > 1:
+        raise _refuse("the two act on different axes")
+    return known.pop() if known else None
+
+
+def _widened(window: Window, dims: int) -> Window:
+    return point(dims) if not window else window
+
+
+def _kept(groups: int, index: tuple[int, ...], inner: int, outer: int) -> int:
+    """The most groups for which channel j and its source ``index[j]`` lie in the same group."""
+    for candidate in range(groups, 0, -1):
+        if groups % candidate or inner % candidate or outer % candidate:
+            continue
+        wide, narrow = inner // candidate, outer // candidate
+        if all(source // wide == j // narrow for j, source in enumerate(index)):
+            return candidate
+    return 1
+
+
+def after(first: Map, second: Map) -> Map:
+    """``second o first``. Raises NotFoldable where no single map is equal.
+
+    Diagonals scale rows or columns, selections move them, convolutions compose by `geometry.chain`; groups
+    become their greatest common divisor and stay blocks.
+    """
+    if first.kind == "identity":
+        return second
+    if second.kind == "identity":
+        return first
+    axis, recipe = _axis(first, second), After(first, second)
+    if first.kind == "scalar" and second.kind == "scalar":
+        known = first.factor is not None and second.factor is not None
+        factor = first.factor * second.factor if known else None  # type: ignore[operator]
+        return Map("scalar", recipe=recipe, factor=factor)
+    if first.kind == "scalar":
+        kind = "conv" if second.kind in ("select", "pool") else second.kind
+        groups = second.groups if second.kind != "select" else 1
+        return replace(second, kind=kind, recipe=recipe, groups=groups, index=None)
+    if second.kind == "scalar":
+        kind = "conv" if first.kind in ("select", "pool") else first.kind
+        groups = first.groups if first.kind != "select" else 1
+        return replace(first, kind=kind, recipe=recipe, groups=groups, index=None)
+    if first.rows != second.cols:
+        raise _refuse(f"the first gives {first.rows} channels, the second reads {second.cols}")
+    if first.kind == second.kind == "diagonal":
+        return replace(first, axis=axis, recipe=recipe)
+    if first.kind == second.kind == "select":
+        assert first.index is not None
+        assert second.index is not None
+        return select(tuple(first.index[j] for j in second.index), first.cols, axis or 0)
+    return _general(first, second, axis, recipe)
+
+
+def _general(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
+    if "transposed" in (first.kind, second.kind):
+        return _transposed(first, second, axis, recipe)
+    dims = max(len(first.window), len(second.window))
+    rows_, cols = second.rows, first.cols
+    if first.kind == "diagonal":
+        groups = second.groups if second.kind != "select" else 1
+        return Map("conv", rows_, cols, axis, second.window, groups, recipe)
+    if second.kind == "diagonal":
+        groups = first.groups if first.kind != "select" else 1
+        return Map("conv", rows_, cols, axis, first.window, groups, recipe)
+    if first.kind == "select":
+        assert first.index is not None
+        groups = _kept(second.groups, first.index, first.cols, first.rows)
+        return Map("conv", rows_, cols, axis, second.window, groups, recipe)
+    if second.kind == "select":
+        assert second.index is not None
+        groups = _kept(first.groups, second.index, first.rows, second.rows)
+        return Map("conv", rows_, cols, axis, first.window, groups, recipe)
+    one, two = _widened(first.window, dims), _widened(second.window, dims)
+    if reads_past_border(one, two):
+        raise _refuse("the second pads with zeros where the first one's response is not zero")
+    kind: Kind = "pool" if first.kind == second.kind == "pool" else "conv"
+    groups = chain_groups(first.groups, second.groups)
+    return Map(kind, rows_, cols, axis, chain(one, two), groups, recipe)
+
+
+def _transposed(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
+    """A transposed convolution takes in pointwise maps on either side."""
+    other = second if first.kind == "transposed" else first
+    if "select" in (first.kind, second.kind) or not is_pointwise(other) or first.kind == second.kind:
+        raise _refuse("a transposed convolution composes with pointwise maps only")
+    dense = first if first.kind == "transposed" else second
+    groups = dense.groups if other.kind == "diagonal" else chain_groups(first.groups, second.groups)
+    return Map("transposed", second.rows, first.cols, axis, dense.window, groups, recipe)
+
+
+def _as_conv(m: Map, dims: int, channels: int) -> tuple[Window, int]:
+    """The window and groups of any map that reads `channels` channels, seen as a convolution."""
+    if m.kind in ("identity", "scalar", "diagonal"):
+        return point(dims), channels
+    if m.kind == "select":
+        return point(dims), 1
+    return _widened(m.window, dims), m.groups
+
+
+def plus(maps: tuple[Map, ...]) -> Map:
+    """``sum_j maps[j](x)`` on the union of their windows. Raises NotFoldable where strides or sizes differ."""
+    if len(maps) == 1:
+        return maps[0]
+    kinds = {m.kind for m in maps}
+    axis, recipe = _axis(*maps), Plus(maps)
+    if kinds <= {"identity", "scalar"}:
+        factors = [1.0 if m.kind == "identity" else m.factor for m in maps]
+        known = all(f is not None for f in factors)
+        return Map("scalar", recipe=recipe, factor=sum(factors) if known else None)  # type: ignore[arg-type]
+    shaped = next(m for m in maps if m.rows)
+    if any((m.rows, m.cols) != (shaped.rows, shaped.cols) for m in maps if m.rows):
+        raise _refuse("the branches differ in channels")
+    if kinds <= {"identity", "scalar", "diagonal"}:
+        return Map("diagonal", shaped.rows, shaped.cols, axis, recipe=recipe)
+    if "transposed" in kinds and kinds != {"transposed"}:
+        raise _refuse("a transposed convolution and another map do not add to one")
+    if shaped.rows != shaped.cols and kinds & {"identity", "scalar", "diagonal"}:
+        raise _refuse("the branches differ in channels")
+    dims = max(len(m.window) for m in maps)
+    views = [_as_conv(m, dims, shaped.cols) for m in maps]
+    window, _ = union(tuple(view[0] for view in views)) if dims else ((), ())
+    kind: Kind = "transposed" if kinds == {"transposed"} else "conv"
+    groups = common_groups(tuple(view[1] for view in views))
+    return Map(kind, shaped.rows, shaped.cols, axis, window, groups, recipe)
+
+
+def block(m: Map, start: int, stop: int) -> Map:
+    """The part of a map over a concatenation that reads channels `start` to `stop`.
+
+    A dense map keeps all its rows; a map that is block-diagonal there keeps the rows of its blocks. Raises
+    NotFoldable where groups straddle the piece.
+    """
+    width = stop - start
+    if m.kind in ("identity", "scalar"):
+        return m
+    if m.kind == "diagonal":
+        return replace(m, rows=width, cols=width, recipe=Block(m, start, stop, True))
+    if m.kind == "pool" or (m.kind == "conv" and m.groups > 1):
+        wide = m.cols // m.groups
+        if start % wide or stop % wide:
+            raise _refuse("a piece of the concatenation ends inside a group")
+        groups = width // wide
+        high = m.rows // m.groups * groups
+        return replace(m, rows=high, cols=width, groups=groups, recipe=Block(m, start, stop, True))
+    if m.kind == "conv":
+        return replace(m, cols=width, recipe=Block(m, start, stop, False))
+    raise _refuse(f"a {m.kind} map over a concatenation has no columns to split")
+
+
+def is_block_diagonal(m: Map) -> bool:
+    """Whether `block` keeps only the rows of a piece, so that the map of a concatenation is a concatenation."""
+    return m.kind in ("identity", "scalar", "diagonal", "pool") or (m.kind == "conv" and m.groups > 1)
+
+
+def columns(maps: tuple[Map, ...], widths: tuple[int, ...]) -> Map:
+    """One convolution over a concatenation: ``[K_1 | K_2 | ...]``. Raises NotFoldable unless all are alike.
+
+    `widths` are the channels of the pieces, which an identity among the maps does not know itself.
+    """
+    kinds = {m.kind for m in maps}
+    axis, recipe = _axis(*maps), Columns(maps)
+    dims = max(len(m.window) for m in maps)
+    if "transposed" in kinds or "pool" in kinds or not any(m.kind == "conv" for m in maps):
+        raise _refuse("only convolutions share one over a concatenation")
+    windows = {_as_conv(m, dims, w)[0] for m, w in zip(maps, widths, strict=True)}
+    heights = {m.rows or w for m, w in zip(maps, widths, strict=True)}
+    if len(windows) > 1 or len(heights) > 1:
+        raise _refuse("the pieces' kernels differ in window or rows")
+    return Map("conv", heights.pop(), sum(widths), axis, windows.pop(), 1, recipe)
+
+
+def rows(maps: tuple[Map, ...]) -> Map:
+    """The concatenation of maps of one input: kernels one under the other, of one window."""
+    axis, recipe = _axis(*maps), Rows(maps)
+    if {m.kind for m in maps} != {"conv"} or len({m.window for m in maps}) > 1 or len({m.cols for m in maps}) > 1:
+        raise _refuse("only convolutions of one window and one input stand under each other")
+    if any(m.groups > 1 for m in maps):
+        raise _refuse("grouped convolutions are not put under each other")
+    return Map("conv", sum(m.rows for m in maps), maps[0].cols, axis, maps[0].window, 1, recipe)
+
+
+def direct(maps: tuple[Map, ...], widths: tuple[int, ...], axis: int) -> Map:
+    """The diagonal map of a concatenation whose pieces go through diagonal maps."""
+    if not {m.kind for m in maps} <= {"identity", "scalar", "diagonal"}:
+        raise _refuse("only per-channel maps stay one over a concatenation")
+    if all(m.kind == "identity" for m in maps):
+        return IDENTITY
+    total = sum(widths)
+    return Map("diagonal", total, total, axis, recipe=Direct(tuple(_sized(m, w, axis) for m, w in zip(maps, widths))))
+
+
+def _sized(m: Map, width: int, axis: int) -> Map:
+    return replace(m, rows=width, cols=width, axis=axis)

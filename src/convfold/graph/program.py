@@ -1,0 +1,219 @@
+"""The neutral program: values in single-assignment form, most of them sums of linear maps of other values.
+
+Frontends (torch.export, ONNX) write it, the plan rewrites it, emitters read it. It knows no framework: what
+an opaque node is, is the frontend's business; which tensor a key stands for, too. A value keeps its number
+while its definition changes, so every value that is left can be compared with the original's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from convfold.graph.maps import Map
+
+__all__ = [
+    "Concat",
+    "Elementwise",
+    "Linear",
+    "Node",
+    "Opaque",
+    "Place",
+    "Program",
+    "Shift",
+    "ShiftGiven",
+    "ShiftMap",
+    "ShiftPlus",
+    "ShiftThrough",
+    "Spatial",
+    "Term",
+    "Value",
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value comes from: operator, innermost module (path and class), and line of source."""
+
+    operator: str = ""
+    module: str = ""
+    kind: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the program at the example inputs' size."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    place: Place = Place()
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftGiven:
+    """A bias by the frontend's key: (C,), or one element that is added everywhere."""
+
+    key: Hashable
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftThrough:
+    """The response of a map to a bias before it, constant over the positions."""
+
+    shift: Shift
+    map: Map
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftPlus:
+    """A sum of biases."""
+
+    shifts: tuple[Shift, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftMap:
+    """The response of a map to a bias before it, where it is not constant: a map over positions.
+
+    `size` are the positions of the value before the map.
+    """
+
+    shift: Shift
+    map: Map
+    size: tuple[int, ...]
+
+
+Shift = ShiftGiven | ShiftThrough | ShiftPlus | ShiftMap
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """``map(source)``, one summand."""
+
+    map: Map
+    source: int
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """``sum_j terms[j] + shift``; the shift acts on the channel `axis`."""
+
+    terms: tuple[Term, ...]
+    shift: Shift | None = None
+    axis: int | None = None
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return tuple(term.source for term in self.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Concat:
+    """The pieces one after another along `axis`."""
+
+    pieces: tuple[int, ...]
+    axis: int
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return self.pieces
+
+
+@dataclass(frozen=True, eq=False)
+class Spatial:
+    """A linear map that treats every channel alike: a pooling, a mean, a resizing, a pad, a change of layout.
+
+    `axes` maps each channel axis it may serve before to the one after. `ones` says whether it maps ones to
+    ones, so that a bias passes. `free` ones execute nothing (views). `spread` (before, after): one channel before
+    is a run of `after` channels after (flatten: (1, H*W)), or a run of `before` is one after (pixel shuffle).
+    `like` is the value whose operator it repeats, on another source.
+    """
+
+    source: int
+    axes: tuple[tuple[int, int], ...]
+    ones: bool
+    free: bool
+    like: int
+    spread: tuple[int, int] = (1, 1)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.source,)
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise:
+    """A function of each element alone; two of one `key` are the same function."""
+
+    source: int
+    key: Hashable
+    like: int
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.source,)
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """Anything else: read and kept. Its cost was counted by the frontend."""
+
+    inputs: tuple[int, ...]
+    macs: int = 0
+    convolutions: int = 0
+    operators: int = 1
+
+
+Node = Linear | Concat | Spatial | Elementwise | Opaque
+
+
+@dataclass
+class Program:
+    """Values by number, each with its definition; inputs have none. Numbers rise in order of execution.
+
+    `operators` overrides what a value's original definition executes where the frontend knows better than the
+    cost of its kind. `alternatives` are other definitions of a value that the frontend vouches for (a module
+    that gives its own equation). `payload` is the frontend's own: what it needs to emit the program again.
+    """
+
+    values: list[Value] = field(default_factory=list)
+    nodes: dict[int, Node] = field(default_factory=dict)
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    operators: dict[int, int] = field(default_factory=dict)
+    alternatives: dict[int, Linear] = field(default_factory=dict)
+    payload: Any = None
+
+    def add(self, value: Value, node: Node | None = None) -> int:
+        """A new value; without a definition it is an input of the program."""
+        self.values.append(value)
+        number = len(self.values) - 1
+        if node is None:
+            self.inputs += (number,)
+        else:
+            self.nodes[number] = node
+        return number
+
+    def users(self) -> dict[int, set[int]]:
+        """The values that read each value."""
+        users: dict[int, set[int]] = {number: set() for number in range(len(self.values))}
+        for number, node in self.nodes.items():
+            for source in node.inputs:
+                users[source].add(number)
+        return users
+
+    def live(self) -> Iterator[int]:
+        """The values that the outputs need, in order of need: sources first."""
+        seen: set[int] = set()
+        stack = [(number, False) for number in reversed(self.outputs)]
+        while stack:
+            number, done = stack.pop()
+            if done:
+                yield number
+            elif number not in seen:
+                seen.add(number)
+                stack.append((number, True))
+                node = self.nodes.get(number)
+                stack += [(source, False) for source in reversed(node.inputs)] if node is not None else []
