@@ -23,6 +23,7 @@ from convfold.geometry import (
 )
 
 __all__ = [
+    "IDENTITY",
     "After",
     "Block",
     "Columns",
@@ -33,6 +34,7 @@ __all__ = [
     "Plus",
     "Recipe",
     "Rows",
+    "Seen",
     "after",
     "block",
     "columns",
@@ -41,6 +43,7 @@ __all__ = [
     "keeps_constants",
     "plus",
     "rows",
+    "seen",
     "select",
 ]
 
@@ -75,9 +78,10 @@ class Plus:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """``sum_j maps[j](x_j)`` for x the concatenation of the x_j: kernels side by side."""
+    """``sum_j maps[j](x_j)`` for x the concatenation of the x_j, of these widths: kernels side by side."""
 
     maps: tuple[Map, ...]
+    widths: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +93,10 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Direct:
-    """The concatenation of ``maps[j](x_j)`` for x the concatenation of the x_j: a block-diagonal map."""
+    """The concatenation of ``maps[j](x_j)`` for x the concatenation of the x_j, of these widths."""
 
     maps: tuple[Map, ...]
+    widths: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +109,18 @@ class Block:
     diagonal: bool
 
 
-Recipe = Given | After | Plus | Columns | Rows | Direct | Block | None
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A pointwise map seen on another channel axis, behind which other axes stand.
+
+    Where one channel became a run of several, a diagonal repeats its numbers.
+    """
+
+    inner: Map
+
+
+# None: the kind alone says it all.
+Recipe = Given | After | Plus | Columns | Rows | Direct | Block | Seen | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +181,7 @@ def _axis(*maps: Map) -> int | None:
 
 
 def _widened(window: Window, dims: int) -> Window:
-    return point(dims) if not window else window
+    return window or point(dims)
 
 
 def _kept(groups: int, index: tuple[int, ...], inner: int, outer: int) -> int:
@@ -235,9 +251,36 @@ def _general(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
     one, two = _widened(first.window, dims), _widened(second.window, dims)
     if reads_past_border(one, two):
         raise _refuse("the second pads with zeros where the first one's response is not zero")
-    kind: Kind = "pool" if first.kind == second.kind == "pool" else "conv"
     groups = chain_groups(first.groups, second.groups)
-    return Map(kind, rows_, cols, axis, chain(one, two), groups, recipe)
+    if first.kind == second.kind == "pool" and (averaged := _averaged(first, second)) is not None:
+        return Map("pool", rows_, cols, axis, chain(one, two), groups, averaged)
+    return Map("conv", rows_, cols, axis, chain(one, two), groups, recipe)
+
+
+def _averaged(first: Map, second: Map) -> Given | None:
+    """The average of an average, where one of the two is only a padding and all taps weigh the same."""
+    divisors = [
+        m.recipe.key[1] for m in (first, second) if isinstance(m.recipe, Given) and isinstance(m.recipe.key, tuple)
+    ]
+    one_tap = any(all(axis.kernel == 1 for axis in m.window) for m in (first, second))
+    return Given(("average", divisors[0] * divisors[1])) if one_tap and len(divisors) == 2 else None
+
+
+def seen(m: Map, axis: int, spread: int = 1) -> Map:
+    """A pointwise map on another channel `axis`; a diagonal may have each channel become a run of `spread`.
+
+    Raises NotFoldable for a map that mixes positions, or one that mixes channels where they become runs.
+    """
+    if m.kind in ("identity", "scalar"):
+        return m
+    if not is_pointwise(m):
+        raise _refuse("it mixes positions, so it does not commute with what stands between")
+    if spread != 1 and m.kind != "diagonal":
+        raise _refuse("it mixes channels that become positions")
+    if m.kind == "select":
+        return replace(m, axis=axis)
+    recipe = m.recipe if m.kind == "diagonal" and spread == 1 else Seen(m)
+    return replace(m, axis=axis, window=(), rows=m.rows * spread, cols=m.cols * spread, recipe=recipe)
 
 
 def _transposed(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
@@ -320,7 +363,7 @@ def columns(maps: tuple[Map, ...], widths: tuple[int, ...]) -> Map:
     `widths` are the channels of the pieces, which an identity among the maps does not know itself.
     """
     kinds = {m.kind for m in maps}
-    axis, recipe = _axis(*maps), Columns(maps)
+    axis, recipe = _axis(*maps), Columns(maps, widths)
     dims = max(len(m.window) for m in maps)
     if "transposed" in kinds or "pool" in kinds or not any(m.kind == "conv" for m in maps):
         raise _refuse("only convolutions share one over a concatenation")
@@ -348,8 +391,4 @@ def direct(maps: tuple[Map, ...], widths: tuple[int, ...], axis: int) -> Map:
     if all(m.kind == "identity" for m in maps):
         return IDENTITY
     total = sum(widths)
-    return Map("diagonal", total, total, axis, recipe=Direct(tuple(_sized(m, w, axis) for m, w in zip(maps, widths))))
-
-
-def _sized(m: Map, width: int, axis: int) -> Map:
-    return replace(m, rows=width, cols=width, axis=axis)
+    return Map("diagonal", total, total, axis, recipe=Direct(maps, widths))

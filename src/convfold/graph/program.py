@@ -23,7 +23,9 @@ __all__ = [
     "Program",
     "Shift",
     "ShiftGiven",
+    "ShiftJoin",
     "ShiftMap",
+    "ShiftPart",
     "ShiftPlus",
     "ShiftThrough",
     "Spatial",
@@ -51,30 +53,46 @@ class Value:
     place: Place = Place()
 
 
+class _Shift:
+    """A bias; `mapped` says whether it differs from position to position."""
+
+    mapped: bool = False
+
+    def _note(self, *parts: Shift | None) -> None:
+        # Known once and kept: a bias may be thousands of steps deep.
+        object.__setattr__(self, "mapped", any(part is not None and part.mapped for part in parts))
+
+
 @dataclass(frozen=True, eq=False)
-class ShiftGiven:
+class ShiftGiven(_Shift):
     """A bias by the frontend's key: (C,), or one element that is added everywhere."""
 
     key: Hashable
 
 
 @dataclass(frozen=True, eq=False)
-class ShiftThrough:
+class ShiftThrough(_Shift):
     """The response of a map to a bias before it, constant over the positions."""
 
     shift: Shift
     map: Map
 
+    def __post_init__(self) -> None:
+        self._note(self.shift)
+
 
 @dataclass(frozen=True, eq=False)
-class ShiftPlus:
+class ShiftPlus(_Shift):
     """A sum of biases."""
 
     shifts: tuple[Shift, ...]
 
+    def __post_init__(self) -> None:
+        self._note(*self.shifts)
+
 
 @dataclass(frozen=True, eq=False)
-class ShiftMap:
+class ShiftMap(_Shift):
     """The response of a map to a bias before it, where it is not constant: a map over positions.
 
     `size` are the positions of the value before the map.
@@ -84,8 +102,33 @@ class ShiftMap:
     map: Map
     size: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mapped", True)
 
-Shift = ShiftGiven | ShiftThrough | ShiftPlus | ShiftMap
+
+@dataclass(frozen=True, eq=False)
+class ShiftPart(_Shift):
+    """Channels `start` to `stop` of a bias."""
+
+    shift: Shift
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        self._note(self.shift)
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftJoin(_Shift):
+    """Biases one after another, each with its width; None is zero."""
+
+    parts: tuple[tuple[Shift | None, int], ...]
+
+    def __post_init__(self) -> None:
+        self._note(*(part for part, _ in self.parts))
+
+
+Shift = ShiftGiven | ShiftThrough | ShiftPlus | ShiftMap | ShiftPart | ShiftJoin
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Planning a fold: which definitions of which values are cheapest, decided on integers."""

@@ -1,0 +1,133 @@
+"""The search: moves are tried value by value, and kept while the objective says that they pay."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from convfold.errors import NotFoldable
+from convfold.graph.program import Linear, Program
+from convfold.plan.search.moves import LAWS, Move, moves
+from convfold.plan.search.price import Objective, Price, by_macs, has_bias_map
+from convfold.plan.search.state import Draft, Outcome, State
+
+__all__ = ["Accepted", "Rewritten", "search"]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A move that was made: on which value, by which law, what it changed and dropped, and what it saved."""
+
+    number: int
+    law: str
+    changed: tuple[int, ...]
+    dropped: tuple[int, ...]
+    change: Price
+
+
+@dataclass
+class Rewritten:
+    """A planned program, the moves that led there, and for values where none paid, the last reason why."""
+
+    program: Program
+    price: Price
+    accepted: list[Accepted] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+def search(
+    program: Program, kept: frozenset[int] = frozenset(), objective: Objective = by_macs, both: bool = True
+) -> Rewritten:
+    """The cheapest form of `program` that the moves find; values `kept` stay as they are.
+
+    The outcome depends on the order in which values are visited: backwards and (with `both`) forwards are
+    tried, and the better one is returned. Every accepted move lowers the objective, so it ends.
+    """
+    backward = _run(program, kept, objective, reverse=True)
+    if not both:
+        return backward
+    forward = _run(program, kept, objective, reverse=False)
+    return forward if objective(forward.price.minus(backward.price)) else backward
+
+
+def _run(program: Program, kept: frozenset[int], objective: Objective, reverse: bool) -> Rewritten:
+    state = State(program, kept)
+    found = Rewritten(program, state.total())
+    order = sorted(state.nodes, reverse=reverse)
+    queue, waiting = deque(order), set(order)
+    while queue:
+        number = queue.popleft()
+        waiting.discard(number)
+        if number not in state.nodes or number in kept:
+            continue
+        touched = _improve(state, number, objective, found)
+        for other in sorted(touched, reverse=reverse):
+            if other in state.nodes and other not in waiting:
+                waiting.add(other)
+                queue.append(other)
+    found.program, found.price = state.finished(), state.total()
+    return found
+
+
+def _improve(state: State, number: int, objective: Objective, found: Rewritten) -> set[int]:
+    """Make the best move on this value, if one pays; the values whose moves may have changed by it."""
+    best: tuple[Move, Draft, Outcome] | None = None
+    reason = ""
+    for move in moves(state, number):
+        draft = Draft.empty()
+        try:
+            move.write(draft)
+        except NotFoldable as error:
+            reason = reason or error.refusal.reason
+            continue
+        outcome = state.weigh(draft)
+        if not _pays(draft, outcome, objective):
+            reason = reason or _dearer(outcome.change)
+            continue
+        if best is None or objective(outcome.change.minus(best[2].change)):
+            best = (move, draft, outcome)
+        if _whole(draft, number):
+            break
+    if best is None:
+        if reason:
+            found.reasons[number] = reason
+        return set()
+    move, draft, outcome = best
+    near = _near(state, {*draft.changes, *outcome.dead})
+    state.accept(draft, outcome)
+    found.accepted.append(
+        Accepted(number, LAWS[move.law], tuple(draft.changes), tuple(sorted(outcome.dead)), outcome.change)
+    )
+    return near | {number} | _near(state, set(draft.changes))
+
+
+def _pays(draft: Draft, outcome: Outcome, objective: Objective) -> bool:
+    if not objective(outcome.change):
+        return False
+    mapped = any(has_bias_map(node) for node in draft.changes.values())
+    return not mapped or outcome.change.macs < 0 or outcome.change.convolutions < 0
+
+
+def _whole(draft: Draft, number: int) -> bool:
+    """Whether the value is now one map of one source: no smaller move on it can do better."""
+    node = draft.changes.get(number)
+    return isinstance(node, Linear) and len(node.terms) == 1
+
+
+def _near(state: State, numbers: Iterable[int]) -> set[int]:
+    """The values next to these: what they read, what reads them, and what reads that."""
+    near: set[int] = set()
+    for number in numbers:
+        node = state.nodes.get(number)
+        near |= set(node.inputs) if node is not None else set()
+        near.add(number)
+        for reader in state.readers.get(number, ()):
+            near |= {reader, *state.readers[reader]}
+    return near
+
+
+def _dearer(change: Price) -> str:
+    names = ("MACs", "convolutions", "operators", "elements written")
+    worse = [f"{amount:+,} {name}" for amount, name in zip(change, names, strict=True) if amount > 0]
+    return f"it would not be cheaper: {', '.join(worse) if worse else 'nothing would be saved'}"

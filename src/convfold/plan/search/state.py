@@ -1,0 +1,176 @@
+"""The program while it is planned: definitions, readers, prices, and what a change of some would save."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from math import prod
+
+from convfold.graph.maps import Given
+from convfold.graph.program import Concat, Elementwise, Linear, Node, Program, Spatial, Value
+from convfold.plan.search.price import FREE, Price, price
+
+__all__ = ["Draft", "Outcome", "State"]
+
+
+@dataclass
+class Draft:
+    """New definitions that are tried together; `fresh` values are numbered from the end of the program."""
+
+    changes: dict[int, Node]
+    fresh: list[Value]
+
+    @classmethod
+    def empty(cls) -> Draft:
+        return cls({}, [])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a draft would save (minus: cost), and the values that nothing would read any more."""
+
+    change: Price
+    dead: frozenset[int]
+
+
+class State:
+    """A program being planned. Values that are `kept` are neither redefined nor dropped."""
+
+    def __init__(self, program: Program, kept: frozenset[int] = frozenset()) -> None:
+        live = set(program.live()) | kept
+        self.values = list(program.values)
+        self.nodes: dict[int, Node] = {n: node for n, node in program.nodes.items() if n in live}
+        self.original = dict(self.nodes)
+        self.kept = kept
+        self.outputs = frozenset(program.outputs) | kept
+        self.program = replace(program, values=self.values)
+        self.readers: dict[int, set[int]] = {n: set() for n in range(len(self.values))}
+        self.prices: dict[int, Price] = {}
+        self._known: dict[Hashable, int] = {}
+        for number, node in self.nodes.items():
+            for source in node.inputs:
+                self.readers[source].add(number)
+            self.prices[number] = price(self.program, number, node, True)
+            self._note(number, node)
+
+    def total(self) -> Price:
+        """The price of everything that is executed."""
+        total = FREE
+        for found in self.prices.values():
+            total = total.plus(found)
+        return total
+
+    def node(self, number: int, draft: Draft | None = None) -> Node | None:
+        """The definition of a value, in `draft` if it stands there."""
+        if draft is not None and number in draft.changes:
+            return draft.changes[number]
+        return self.nodes.get(number)
+
+    def value(self, number: int, draft: Draft) -> Value:
+        return draft.fresh[number - len(self.values)] if number >= len(self.values) else self.values[number]
+
+    def size(self, number: int) -> int:
+        """Elements of a value."""
+        return prod(self.values[number].shape)
+
+    def find_or_add(self, node: Node, value: Value, draft: Draft) -> int:
+        """The number of the value that is defined so already, or of a fresh one in `draft`."""
+        key = _key(node)
+        known = self._known.get(key)
+        if known is not None and known in self.nodes and _key(self.nodes[known]) == key:
+            return known
+        for number, other in draft.changes.items():
+            if number >= len(self.values) and _key(other) == key:
+                return number
+        number = len(self.values) + len(draft.fresh)
+        draft.fresh.append(value)
+        draft.changes[number] = node
+        return number
+
+    def weigh(self, draft: Draft) -> Outcome:
+        """The difference that `draft` makes, dead values counted. Nothing is changed."""
+        self.values += draft.fresh
+        try:
+            change = FREE
+            lost: dict[int, set[int]] = {}
+            gained: dict[int, set[int]] = {}
+            for number, node in draft.changes.items():
+                old = self.nodes.get(number)
+                change = change.plus(price(self.program, number, node, node is self.original.get(number)))
+                if old is not None:
+                    change = change.minus(self.prices[number])
+                    for source in old.inputs:
+                        lost.setdefault(source, set()).add(number)
+                for source in node.inputs:
+                    gained.setdefault(source, set()).add(number)
+            dead = self._dead(draft, lost, gained)
+            for number in dead:
+                new = draft.changes.get(number)
+                # The old price of a redefined value is off already.
+                gone = self.prices[number] if new is None else price(self.program, number, new, False)
+                change = change.minus(gone)
+            return Outcome(change, frozenset(dead))
+        finally:
+            del self.values[len(self.values) - len(draft.fresh) :]
+
+    def _dead(self, draft: Draft, lost: dict[int, set[int]], gained: dict[int, set[int]]) -> set[int]:
+        dead: set[int] = set()
+        stack = [*lost, *(n for n in draft.changes if n not in self.nodes)]
+        while stack:
+            number = stack.pop()
+            if number in dead or number in self.outputs or self.node(number, draft) is None:
+                continue
+            readers = self.readers.get(number, set()) - lost.get(number, set()) | gained.get(number, set())
+            if readers - dead:
+                continue
+            dead.add(number)
+            node = self.node(number, draft)
+            assert node is not None
+            stack += node.inputs
+        return dead
+
+    def accept(self, draft: Draft, outcome: Outcome) -> None:
+        """Make the draft the program."""
+        self.values += draft.fresh
+        for number in range(len(self.values) - len(draft.fresh), len(self.values)):
+            self.readers.setdefault(number, set())
+        for number, node in draft.changes.items():
+            self._unread(number)
+            self.nodes[number] = node
+            for source in node.inputs:
+                self.readers[source].add(number)
+            self.prices[number] = price(self.program, number, node, node is self.original.get(number))
+            self._note(number, node)
+        for number in outcome.dead:
+            self._unread(number)
+            self.nodes.pop(number, None)
+            self.prices.pop(number, None)
+
+    def _unread(self, number: int) -> None:
+        old = self.nodes.get(number)
+        for source in old.inputs if old is not None else ():
+            self.readers[source].discard(number)
+
+    def _note(self, number: int, node: Node) -> None:
+        key = _key(node)
+        if key is not None:
+            self._known.setdefault(key, number)
+
+    def finished(self) -> Program:
+        """The program as planned."""
+        return replace(self.program, values=list(self.values), nodes=dict(self.nodes))
+
+
+def _key(node: Node) -> Hashable:
+    """What makes two definitions the same value; None for those that are never looked up."""
+    if isinstance(node, Spatial):
+        return ("spatial", node.like, node.source)
+    if isinstance(node, Linear) and len(node.terms) == 1 and node.terms[0].map.kind == "pool" and node.shift is None:
+        m = node.terms[0].map
+        divisor = m.recipe.key if isinstance(m.recipe, Given) else None
+        return ("pool", m.window, divisor, node.terms[0].source)
+    if isinstance(node, Concat):
+        return ("concat", node.axis, node.pieces)
+    if isinstance(node, Elementwise):
+        return ("elementwise", node.key, node.source)
+    return None
