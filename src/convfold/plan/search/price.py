@@ -17,7 +17,7 @@ from convfold.graph.program import (
     Spatial,
 )
 
-__all__ = ["FREE", "Objective", "Price", "by_macs", "by_operators", "has_bias_map", "price"]
+__all__ = ["FREE", "Objective", "Price", "Pricer", "by_latency", "by_macs", "by_operators", "has_bias_map", "price"]
 
 
 class Price(NamedTuple):
@@ -27,6 +27,7 @@ class Price(NamedTuple):
     convolutions: int = 0
     operators: int = 0
     elements: int = 0
+    seconds: float = 0.0
 
     def plus(self, other: Price) -> Price:
         return Price(*(a + b for a, b in zip(self, other, strict=True)))
@@ -37,16 +38,23 @@ class Price(NamedTuple):
 
 FREE = Price()
 Objective = Callable[[Price], bool]
+Pricer = Callable[[Program, int, Node, bool], Price]
 
 
 def by_macs(change: Price) -> bool:
     """Fewer MACs, then convolutions, then operators, then elements; none of the first three may rise."""
-    return change < FREE and max(change[:3]) <= 0
+    return change[:4] < FREE[:4] and max(change[:3]) <= 0
 
 
 def by_operators(change: Price) -> bool:
     """Fewer operators, whatever they do; among equals, fewer MACs."""
-    return (change.operators, *change) < (0, *FREE)
+    return (change.operators, *change[:4]) < (0, *FREE[:4])
+
+
+def by_latency(change: Price) -> bool:
+    """Fewer seconds, as measured; among equals, what `by_macs` would choose."""
+    # Sums of rounded times differ in their last digits.
+    return change.seconds < -1e-9 or (abs(change.seconds) <= 1e-9 and by_macs(change))
 
 
 def price(program: Program, number: int, node: Node, original: bool) -> Price:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from convfold.errors import NotFoldable
 from convfold.graph.program import Linear, Program
 from convfold.plan.search.moves import LAWS, Move, moves
-from convfold.plan.search.price import Objective, Price, by_macs, has_bias_map
+from convfold.plan.search.price import Objective, Price, Pricer, by_macs, has_bias_map, price
 from convfold.plan.search.state import Draft, Outcome, State
 
 __all__ = ["Accepted", "Rewritten", "search"]
@@ -37,23 +37,27 @@ class Rewritten:
 
 
 def search(
-    program: Program, kept: frozenset[int] = frozenset(), objective: Objective = by_macs, both: bool = True
+    program: Program,
+    kept: frozenset[int] = frozenset(),
+    objective: Objective = by_macs,
+    both: bool = True,
+    pricer: Pricer = price,
 ) -> Rewritten:
-    """The cheapest form of `program` that the moves find; values `kept` stay as they are.
+    """The cheapest form of `program` by `pricer` that the moves find; values `kept` stay as they are.
 
     The outcome depends on the order in which values are visited: backwards and (with `both`) forwards are
     tried, and the better one is returned. Every accepted move lowers the objective, so it ends.
     """
-    backward = _run(program, kept, objective, reverse=True)
+    backward = _run(State(program, kept, pricer), objective, reverse=True)
     if not both:
         return backward
-    forward = _run(program, kept, objective, reverse=False)
+    forward = _run(State(program, kept, pricer), objective, reverse=False)
     return forward if objective(forward.price.minus(backward.price)) else backward
 
 
-def _run(program: Program, kept: frozenset[int], objective: Objective, reverse: bool) -> Rewritten:
-    state = State(program, kept)
-    found = Rewritten(program, state.total())
+def _run(state: State, objective: Objective, reverse: bool) -> Rewritten:
+    kept = state.kept
+    found = Rewritten(state.program, state.total())
     order = sorted(state.nodes, reverse=reverse)
     queue, waiting = deque(order), set(order)
     while queue:
@@ -129,5 +133,5 @@ def _near(state: State, numbers: Iterable[int]) -> set[int]:
 
 def _dearer(change: Price) -> str:
     names = ("MACs", "convolutions", "operators", "elements written")
-    worse = [f"{amount:+,} {name}" for amount, name in zip(change, names, strict=True) if amount > 0]
+    worse = [f"{amount:+,} {name}" for amount, name in zip(change, names, strict=False) if amount > 0]
     return f"it would not be cheaper: {', '.join(worse) if worse else 'nothing would be saved'}"

@@ -8,7 +8,7 @@ from math import prod
 
 from convfold.graph.maps import Given
 from convfold.graph.program import Concat, Elementwise, Linear, Node, Program, Spatial, Value
-from convfold.plan.search.price import FREE, Price, price
+from convfold.plan.search.price import FREE, Price, Pricer, price
 
 __all__ = ["Draft", "Outcome", "State"]
 
@@ -36,8 +36,9 @@ class Outcome:
 class State:
     """A program being planned. Values that are `kept` are neither redefined nor dropped."""
 
-    def __init__(self, program: Program, kept: frozenset[int] = frozenset()) -> None:
+    def __init__(self, program: Program, kept: frozenset[int] = frozenset(), pricer: Pricer = price) -> None:
         live = set(program.live()) | kept
+        self.pricer = pricer
         self.values = list(program.values)
         self.nodes: dict[int, Node] = {n: node for n, node in program.nodes.items() if n in live}
         self.original = dict(self.nodes)
@@ -50,7 +51,7 @@ class State:
         for number, node in self.nodes.items():
             for source in node.inputs:
                 self.readers[source].add(number)
-            self.prices[number] = price(self.program, number, node, True)
+            self.prices[number] = self.pricer(self.program, number, node, True)
             self._note(number, node)
 
     def total(self) -> Price:
@@ -96,7 +97,7 @@ class State:
             gained: dict[int, set[int]] = {}
             for number, node in draft.changes.items():
                 old = self.nodes.get(number)
-                change = change.plus(price(self.program, number, node, node is self.original.get(number)))
+                change = change.plus(self.pricer(self.program, number, node, node is self.original.get(number)))
                 if old is not None:
                     change = change.minus(self.prices[number])
                     for source in old.inputs:
@@ -107,7 +108,7 @@ class State:
             for number in dead:
                 new = draft.changes.get(number)
                 # The old price of a redefined value is off already.
-                gone = self.prices[number] if new is None else price(self.program, number, new, False)
+                gone = self.prices[number] if new is None else self.pricer(self.program, number, new, False)
                 change = change.minus(gone)
             return Outcome(change, frozenset(dead))
         finally:
@@ -139,7 +140,7 @@ class State:
             self.nodes[number] = node
             for source in node.inputs:
                 self.readers[source].add(number)
-            self.prices[number] = price(self.program, number, node, node is self.original.get(number))
+            self.prices[number] = self.pricer(self.program, number, node, node is self.original.get(number))
             self._note(number, node)
         for number in outcome.dead:
             self._unread(number)

@@ -1,0 +1,216 @@
+"""The plan of a whole captured graph: what the search may not touch, and the regions that it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from convfold.algebra import has_hooks
+from convfold.errors import Refusal
+from convfold.graph.captured import Captured, Constant, Ref
+from convfold.graph.program import Program
+from convfold.plan.search.price import FREE, Objective, Price
+from convfold.plan.search.search import Accepted, Rewritten, search
+
+__all__ = ["Part", "Whole", "plan_whole"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Values that change together: what they were, what they are now, by which laws, and what that saves."""
+
+    number: int
+    changed: frozenset[int]
+    dropped: frozenset[int]
+    laws: tuple[str, ...]
+    change: Price
+
+    @property
+    def values(self) -> frozenset[int]:
+        return self.changed | self.dropped
+
+
+@dataclass
+class Whole:
+    """A captured model, the program that shall take its place, and its parts.
+
+    `refusals` say what was kept as it is and why; `blocking` those of them for which a fold raises.
+    """
+
+    captured: Captured
+    found: Rewritten
+    parts: tuple[Part, ...]
+    kept: frozenset[int]
+    refusals: list[Refusal] = field(default_factory=list)
+    blocking: list[Refusal] = field(default_factory=list)
+
+    @property
+    def before(self) -> Program:
+        return self.captured.program
+
+    @property
+    def after(self) -> Program:
+        return self.found.program
+
+    @property
+    def change(self) -> Price:
+        """What all parts save together."""
+        total = FREE
+        for part in self.parts:
+            total = total.plus(part.change)
+        return total
+
+
+def plan_whole(captured: Captured, objective: Objective, without: Iterable[frozenset[int]] = ()) -> Whole:
+    """Search the captured program; parts that may not be folded are kept as they are and listed.
+
+    Hooks, weights that something else reads, and ties that still train keep a module as it is. A part with a
+    batch normalisation in training mode, or with values that are not finite, blocks: a fold raises for it. The
+    values of `without` stay as they are: parts that were rolled back.
+    """
+    closed = _closed(captured)
+    kept = frozenset(v for v in _values_of(captured, set(closed))) | frozenset(v for vs in without for v in vs)
+    blocking: list[Refusal] = []
+    while True:
+        found = search(captured.program, kept, objective)
+        parts = _parts(found, captured.program)
+        stopped = [(part, why) for part in parts if (why := _stops(captured, part)) is not None]
+        if not stopped:
+            break
+        for part, why in stopped:
+            kept |= {v for v in part.values if v < len(captured.program.values)}
+            blocking.append(why)
+    wanted = _values_of(captured, set(closed))
+    refusals = [closed[path] for path in closed if _matters(captured, path, wanted)] + blocking
+    return Whole(captured, found, parts, kept, refusals, blocking)
+
+
+def _values_of(captured: Captured, paths: set[str]) -> frozenset[int]:
+    """Every value that is computed by, goes into or comes out of a module at one of these paths."""
+    values: set[int] = set()
+    numbers = {call.number for call in captured.calls if call.path in paths}
+    for call in captured.calls:
+        if call.parent in numbers:
+            numbers.add(call.number)
+        if call.path in paths:
+            leaves = tree_leaves((call.args, call.kwargs, call.output))
+            values |= {leaf.value for leaf in leaves if isinstance(leaf, Ref)}
+    return frozenset(values | {value for value, number in captured.home.items() if number in numbers})
+
+
+def _matters(captured: Captured, path: str, values: frozenset[int]) -> bool:
+    """Whether a closed module computes something linear, so that leaving it alone is worth a word."""
+    own = {call.number for call in captured.calls if call.path == path}
+    return any(
+        number in own and value in values and captured.program.nodes.get(value).__class__.__name__ == "Linear"
+        for value, number in captured.home.items()
+    )
+
+
+def _closed(captured: Captured) -> dict[str, Refusal]:
+    """The modules that stay as they are, by path, and why."""
+    closed: dict[str, Refusal] = {}
+    holders: dict[int, list[nn.Module]] = {}
+    modules = dict(captured.model.named_modules())
+    for module in modules.values():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(module)
+    exposed = _exposed(captured)
+    for path, module in modules.items():
+        kind = type(module).__name__
+        own = list(module.parameters(recurse=False))
+        if path and has_hooks(module):
+            reason, hint = "it has a hook, which may change or watch what it computes", "Remove the hook."
+        elif path in exposed:
+            reason, hint = "its weights are read outside of its own call too, so they may not change", ""
+        elif hasattr(module, "parametrizations") and module.training:
+            reason, hint = "its weight is parametrised and in training mode", "Call eval() on it first."
+        elif module.training and any(p.requires_grad and len(holders[id(p)]) > 1 for p in own):
+            reason = "its weight is shared with another module and still trained"
+            hint = "Call eval() first; the fold then clones it."
+        else:
+            continue
+        closed[path] = Refusal(kind, reason, path, hint)
+    return closed
+
+
+def _exposed(captured: Captured) -> set[str]:
+    """The modules whose own weights are read by an operator that runs outside of their calls."""
+    exposed: set[str] = set()
+    paths = {call.number: call.path for call in captured.calls}
+    called = set(paths.values())
+    for value, step in captured.steps.items():
+        home = paths[captured.home[value]]
+        for leaf in tree_leaves((step.args, step.kwargs)):
+            name = captured.names.get(leaf.key) if isinstance(leaf, Constant) else None
+            owner = name.rpartition(".")[0] if name is not None else ""
+            # A holder of tensors that is never called (a ParameterList) is part of the module that reads it.
+            if owner in called and owner and home != owner and not home.startswith(f"{owner}."):
+                exposed.add(owner)
+    return exposed
+
+
+def _parts(found: Rewritten, before: Program) -> tuple[Part, ...]:
+    """The accepted moves, those that touch a value in common put together."""
+    live = frozenset(found.program.live())
+    leader: dict[int, int] = {}
+
+    def lead(number: int) -> int:
+        while leader.setdefault(number, number) != number:
+            leader[number] = number = leader[leader[number]]
+        return number
+
+    for step in found.accepted:
+        for number in (*step.changed, *step.dropped):
+            leader[lead(number)] = lead(step.number)
+    groups: dict[int, list[Accepted]] = {}
+    for step in found.accepted:
+        groups.setdefault(lead(step.number), []).append(step)
+    parts = []
+    for steps in sorted(groups.values(), key=lambda steps: min(step.number for step in steps)):
+        touched = {number for step in steps for number in (*step.changed, *step.dropped)}
+        changed = frozenset(n for n in touched if n in live)
+        dropped = frozenset(n for n in touched if n not in live and n < len(before.values))
+        change = FREE
+        for step in steps:
+            change = change.plus(step.change)
+        parts.append(Part(len(parts), changed, dropped, tuple(dict.fromkeys(s.law for s in steps)), change))
+    return tuple(parts)
+
+
+def modules_of(captured: Captured, values: Iterable[int]) -> list[str]:
+    """The innermost modules that compute these values, in order of execution."""
+    paths = {call.number: call.path for call in captured.calls}
+    return list(dict.fromkeys(paths[captured.home[v]] for v in sorted(values) if v in captured.home))
+
+
+def _stops(captured: Captured, part: Part) -> Refusal | None:
+    """Why a fold raises for this part: a batch normalisation in training mode, or a tensor that is not finite."""
+    touched = frozenset(v for v in part.values if v in captured.home)
+    for path in modules_of(captured, touched):
+        module = captured.model.get_submodule(path)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            reason = "it is in training mode, where it uses the statistics of each batch"
+            return Refusal(type(module).__name__, reason, path, "Call eval() on the model first.")
+    for value in sorted(touched):
+        step = captured.steps.get(value)
+        for leaf in tree_leaves((step.args, step.kwargs)) if step is not None else ():
+            name = captured.names.get(leaf.key) if isinstance(leaf, Constant) else None
+            if name is not None and (why := _not_finite(captured, leaf.key, name)) is not None:
+                return why
+    return None
+
+
+def _not_finite(captured: Captured, key: object, name: str) -> Refusal | None:
+    tensor = captured.tensor(key)
+    if not tensor.is_floating_point() or tensor.is_meta or bool(torch.isfinite(tensor).all()):
+        return None
+    count = int((~torch.isfinite(tensor)).sum())
+    shape = tuple(tensor.shape)
+    reason = f"{count} of its {tensor.numel()} values in a tensor of shape {shape} are not finite"
+    hint = "Repair the weights (a diverged training?) before folding."
+    return Refusal("kernel", reason, name.rpartition(".")[0], hint)
