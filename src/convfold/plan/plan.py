@@ -1,82 +1,131 @@
-"""The plan of a fold: what becomes one convolution, what stays and why, and what it costs before and after."""
+"""The plan of a fold: what changes, what stays and why, and what it costs before and after."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from torch import nn
 
-from convfold.algebra import kernel
-from convfold.algebra.readings.tensors import tensors, to_meta
 from convfold.cost import CostReport, Totals, cost
 from convfold.errors import FileProblem, InvalidArgument, InvalidType, NotEqual, Refusal
 from convfold.files import write_text
-from convfold.graph import Flow, flow_of
-from convfold.plan.emit import emit, shadow
-from convfold.plan.regions import Region, expression, find_regions
+from convfold.plan.by_graph import OBJECTIVES, by_graph
+from convfold.plan.by_modules import by_modules, totals
+from convfold.plan.regions import Region
+from convfold.plan.structure import apply_changes, changes
 from convfold.plan.table import render
 from convfold.verify import Certificate
 
 __all__ = ["Plan", "load_plan", "plan"]
 
-_FORMAT = "convfold plan 1"
+_FORMAT = "convfold plan 2"
+
+
+class Decision(Protocol):
+    """What was decided about one model, and how to carry it out."""
+
+    model: nn.Module
+    regions: tuple[Region, ...]
+    refusals: tuple[Refusal, ...]
+    blocking: tuple[Refusal, ...]
+
+    def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]: ...
+    def shadow(self) -> nn.Module: ...
+    def keys(self) -> dict[str, str]: ...
 
 
 @dataclass
 class Plan:
     """A fold decided, not yet done. Print it; `apply` it; `save` it.
 
-    `regions` become one convolution each; `refusals` say what stays and why; `blocking` are those refusals for
-    which ``convfold.fold`` raises. `before` and `after` are cost reports, None without example inputs.
-    After `apply`, `certificates` holds one certificate per region.
+    `regions` become cheaper; `refusals` say what stays and why; `blocking` are those refusals for which
+    ``convfold.fold`` raises. `before` and `after` are cost reports, None without example inputs. `keys` maps the
+    names of the state dict before to those after. After `apply`, `certificates` holds one for each region.
     """
 
     regions: tuple[Region, ...]
     refusals: tuple[Refusal, ...]
     blocking: tuple[Refusal, ...] = ()
-    before: CostReport | None = None
-    after: CostReport | None = None
-    keys: dict[str, str] = field(default_factory=dict)
+    objective: str = "macs"
     certificates: dict[tuple[str, ...], Certificate] = field(default_factory=dict, repr=False)
-    _model: nn.Module | None = field(default=None, repr=False)
+    _decision: Decision | None = field(default=None, repr=False)
     _inputs: object = field(default=None, repr=False)
+    _held: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def before(self) -> CostReport | None:
+        """The cost of the model as it is, None without example inputs."""
+        return self._report("before")
+
+    @property
+    def after(self) -> CostReport | None:
+        """The cost of the model as it will be, counted on its structure; None without example inputs."""
+        return self._report("after")
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Each name of the state dict before, with the name after that holds what became of it."""
+        if "keys" not in self._held and self._decision is not None:
+            self._held["keys"] = self._decision.keys()
+        return dict(self._held["keys"])
+
+    def _report(self, which: str) -> CostReport | None:
+        if self._decision is None or self._inputs is None:
+            return None
+        if which not in self._held:
+            model = self._decision.model if which == "before" else self._decision.shadow()
+            self._held[which] = cost(model, self._inputs)
+        return self._held[which]  # type: ignore[no-any-return]
 
     def apply(self, model: nn.Module | None = None) -> nn.Module:
-        """The folded copy of the planned model, or of `model`, a freshly built one of the same structure.
+        """The folded copy of the planned model.
 
         The original is not touched. Every region is compared in float64; one that is not equal is rolled back
-        and added to `refusals`. For a `model` given here batch normalisations count with their running
-        statistics in either mode, so that folded weights can be loaded into the result. Raises
-        InvalidArgument when the plan is of another model, NotEqual when the emitted model does not cost what
-        was planned.
+        and added to `refusals`. Given another `model` of the same structure, that one is planned and folded in the
+        same way. A loaded plan gives a `model`, freshly built, the folded structure, without folding again: its
+        new weights are not a number until the folded ones are loaded into it.
+
+        Raises InvalidArgument when the plan is of another model, NotEqual when the emitted model does not cost
+        what was planned.
         """
-        source = self._model if model is None else model
-        if source is None:
-            raise InvalidArgument(
-                "a loaded plan needs the model to apply it to", got="apply()", expected="apply(model)"
-            )
-        folded, self.certificates, rolled_back = emit(source, self.regions)
+        if self._decision is None:
+            if model is None:
+                raise InvalidArgument(
+                    "a loaded plan needs the model to apply it to", got="apply()", expected="apply(model)"
+                )
+            return apply_changes(model, self._held["changes"])
+        if model is not None and model is not self._decision.model:
+            apply_changes(model, self._changes())  # raises where the structures differ
+            return plan(model, self._inputs, self.objective).apply()
+        folded, self.certificates, rolled_back = self._decision.emit()
         self.refusals += tuple(refusal for refusal in rolled_back if refusal not in self.refusals)
-        if self.after is not None and self._inputs is not None and not rolled_back:
+        if self._inputs is not None and not rolled_back:
             _recount(self.after, cost(folded, self._inputs))
         return folded
+
+    def _changes(self) -> list[dict[str, Any]]:
+        if self._decision is None:
+            return list(self._held["changes"])
+        return changes(self._decision.model, self._decision.shadow())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         reports = {"before": self.before, "after": self.after}
+        loaded = {name: self._held.get(f"{name} totals") for name in reports}
+        counted = {name: None if r is None else totals(r)._asdict() for name, r in reports.items()}
         return {
             "format": _FORMAT,
+            "objective": self.objective,
             "regions": [region.to_dict() for region in self.regions],
             "refusals": [refusal.to_dict() for refusal in self.refusals],
             "blocking": [refusal.to_dict() for refusal in self.blocking],
-            "keys": dict(self.keys),
-            **{name: None if report is None else _totals(report)._asdict() for name, report in reports.items()},
+            "keys": self.keys,
+            "changes": self._changes(),
+            **{name: counted[name] or loaded[name] for name in reports},
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -84,16 +133,17 @@ class Plan:
         write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
     def __str__(self) -> str:
-        totals = [None if report is None else _totals(report) for report in (self.before, self.after)]
-        return render(self.regions, self.refusals, totals[0], totals[1])
+        fields = self._decision is None and self._held
+        reports = [None if report is None else totals(report) for report in (self.before, self.after)]
+        if fields:
+            held = [fields.get(f"{name} totals") for name in ("before", "after")]
+            reports = [None if h is None else Totals(**h) for h in held]
+        return render(self.regions, self.refusals, reports[0], reports[1])
 
 
-def _totals(report: CostReport) -> Totals:
-    return Totals(report.macs, report.convolutions, report.operators, report.params)
-
-
-def _recount(planned: CostReport, emitted: CostReport) -> None:
-    expected, got = _totals(planned), _totals(emitted)
+def _recount(planned: CostReport | None, emitted: CostReport) -> None:
+    assert planned is not None  # there were inputs
+    expected, got = totals(planned), totals(emitted)
     if expected != got:
         raise NotEqual(
             "the emitted model does not cost what was planned",
@@ -103,109 +153,37 @@ def _recount(planned: CostReport, emitted: CostReport) -> None:
         )
 
 
-def plan(model: nn.Module, example_inputs: object = None) -> Plan:
+def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs") -> Plan:
     """Decide the fold of `model` in eval mode; never raises for something that cannot be folded.
 
-    Blocks fold to one convolution; a convolution, transposed convolution or Linear takes in the batch
-    normalisations that alone read it. With `example_inputs` (a tensor, a tuple, or a dict of keyword inputs)
-    the flow of values is recorded in one run and costs are counted; without, it is read from a symbolic
-    trace, and costs are None. A region is kept only if multiply-accumulates, convolutions and operators do
-    not rise. The model is not touched. Raises InvalidArgument when the model does not run on the inputs.
+    With `example_inputs` (a tensor, a tuple, or a dict of keyword inputs) the model is captured as a graph, and
+    every linear region of it gets the cheapest exact form that is found: collapsed, collapsed in part, reordered or
+    left alone. The `objective` says what is cheap:
+
+    * "macs": fewer multiply-accumulates, then convolutions, then operators, then elements written; none of the
+      first three may rise, in any region;
+    * "ops": fewer operators, whatever they cost; * "latency": fewer seconds, each candidate's operators timed on
+      this machine (and remembered, see `convfold.plan.search.latency`). These two may trade, and print what.
+
+    Without inputs only modules and the flow between them are used, and costs are None. The model is not touched.
+    Raises InvalidArgument when the model does not run on the inputs, or for an unknown objective.
     """
     if not isinstance(model, nn.Module):
         raise InvalidType("plan reads modules", got=type(model).__name__, expected="torch.nn.Module")
-    flow = flow_of(model, example_inputs)
-    found = find_regions(model, flow)
-    before = None if example_inputs is None else cost(model, example_inputs)
-    regions, dearer = _gate(model, found.regions, flow, before)
-    hollow = shadow(model, regions)
-    after = None if example_inputs is None else cost(hollow, example_inputs)
-    keys = _keys(model, hollow, regions)
-    refusals = (*found.refusals, *dearer)
-    return Plan(regions, refusals, found.blocking, before, after, keys, {}, model, example_inputs)
-
-
-def _gate(
-    model: nn.Module, regions: tuple[Region, ...], flow: Flow, before: CostReport | None
-) -> tuple[tuple[Region, ...], list[Refusal]]:
-    """Cost each region, and refuse those that would not get cheaper."""
-    kept: list[Region] = []
-    refusals: list[Refusal] = []
-    for region in regions:
-        was, will = _region_costs(model, region, flow, before)
-        if any(b > a for a, b in zip(was[:3], will[:3], strict=True)):
-            figures = f"{was.macs:,} -> {will.macs:,} MACs, {was.operators} -> {will.operators} operators"
-            reason = f"it would not be cheaper: {figures}"
-            refusals.append(Refusal(region.types[0], reason, region.paths[0], "block.fold() folds it all the same."))
-            continue
-        kept.append(replace(region, before=was, after=will) if before is not None else region)
-    return tuple(kept), refusals
-
-
-def _region_costs(model: nn.Module, region: Region, flow: Flow, before: CostReport | None) -> tuple[Totals, Totals]:
-    """What the region costs in all its calls, and what its one convolution will.
-
-    Where no shapes were seen, both are compared on a map that the window fits into.
-    """
-    members = [model.get_submodule(path) for path in region.paths]
-    whole = expression(members)
-    head = members[0] if len(members) == 1 else nn.Sequential(*members)
-    plain = shadow(head, (replace(region, paths=("",)),) if len(members) == 1 else (_local(region),))
-    shapes = [call.shape for call in flow.of(region.paths[0]) if call.shape is not None]
-    if not shapes:
-        window = kernel(to_meta(whole)).window
-        shapes = [(1, whole.in_channels, *(axis.span + 16 for axis in window))]
-    like = next(tensors(whole), torch.empty(0))
-    pairs = [
-        (cost(head, like.new_empty(shape, device="meta")), cost(plain, like.new_empty(shape, device="meta")))
-        for shape in shapes
-    ]
-    was = _sum([_totals(a) for a, _ in pairs])
-    will = _sum([_totals(b) for _, b in pairs])
-    return was, will
-
-
-def _local(region: Region) -> Region:
-    return replace(region, paths=tuple(str(index) for index in range(len(region.paths))))
-
-
-def _sum(totals: list[Totals]) -> Totals:
-    macs, convolutions, operators = (sum(t[i] for t in totals) for i in range(3))
-    return Totals(macs, convolutions, operators, totals[0].params)
-
-
-def _keys(model: nn.Module, folded: nn.Module, regions: tuple[Region, ...]) -> dict[str, str]:
-    """Old names of the state dict to new: kernels of a region to its weight, vectors to its bias where it has one.
-
-    A module held under several names has its tensors under each of them, before and after.
-    """
-    homes: dict[str, str] = {}
-    held = dict(model.named_modules(remove_duplicate=False))
-    for region in regions:
-        for path in region.paths:
-            names = [name for name, module in held.items() if module is held[path]]
-            heads = [name for name, module in held.items() if module is held[region.paths[0]]]
-            homes.update({name: _nearest(name, heads) for name in names})
-    keys: dict[str, str] = {}
-    present = folded.state_dict()
-    for name, tensor in model.state_dict().items():
-        home = next((homes[path] for path in homes if path == "" or name.startswith(f"{path}.")), None)
-        if home is None:
-            keys[name] = name
-        elif tensor.dim() > 0:
-            weight, bias = (f"{home}.{leaf}" if home else leaf for leaf in ("weight", "bias"))
-            keys[name] = bias if tensor.dim() == 1 and bias in present else weight
-    return keys
-
-
-def _nearest(name: str, heads: list[str]) -> str:
-    """The head that shares the longest beginning with `name`."""
-
-    def shared(head: str) -> int:
-        pairs = zip(head.split("."), name.split("."), strict=False)
-        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-
-    return max(heads, key=shared)
+    if objective not in OBJECTIVES:
+        raise InvalidArgument("unknown objective", got=repr(objective), expected=f"one of {', '.join(OBJECTIVES)}")
+    if example_inputs is None:
+        decision: Decision = by_modules(model, None)
+    else:
+        decision = by_graph(model, example_inputs, objective)
+    return Plan(
+        decision.regions,
+        decision.refusals,
+        decision.blocking,
+        objective,
+        _decision=decision,
+        _inputs=example_inputs,
+    )
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
@@ -216,7 +194,9 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             raise ValueError(f"format {fields['format']!r}")
         refusals, blocking = (tuple(Refusal(**r) for r in fields[key]) for key in ("refusals", "blocking"))
         regions = tuple(Region.from_dict(region) for region in fields["regions"])
-        return Plan(regions, refusals, blocking, keys=dict(fields["keys"]))
+        held = {"keys": dict(fields["keys"]), "changes": list(fields["changes"])}
+        held |= {f"{name} totals": fields[name] for name in ("before", "after")}
+        return Plan(regions, refusals, blocking, fields["objective"], _held=held)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise FileProblem(f"this is no saved plan ({reason})", where=str(path), expected=_FORMAT) from error

@@ -13,10 +13,10 @@ from convfold.algebra import has_hooks
 from convfold.errors import Refusal
 from convfold.graph.captured import Captured, Constant, Ref
 from convfold.graph.program import Program
-from convfold.plan.search.price import FREE, Objective, Price
+from convfold.plan.search.price import FREE, Objective, Price, Pricer
 from convfold.plan.search.search import Accepted, Rewritten, search
 
-__all__ = ["Part", "Whole", "plan_whole"]
+__all__ = ["Part", "Whole", "modules_of", "plan_whole"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class Whole:
         return total
 
 
-def plan_whole(captured: Captured, objective: Objective, without: Iterable[frozenset[int]] = ()) -> Whole:
+def plan_whole(
+    captured: Captured, objective: Objective, pricer: Pricer, without: Iterable[frozenset[int]] = ()
+) -> Whole:
     """Search the captured program; parts that may not be folded are kept as they are and listed.
 
     Hooks, weights that something else reads, and ties that still train keep a module as it is. A part with a
@@ -76,7 +78,7 @@ def plan_whole(captured: Captured, objective: Objective, without: Iterable[froze
     kept = frozenset(v for v in _values_of(captured, set(closed))) | frozenset(v for vs in without for v in vs)
     blocking: list[Refusal] = []
     while True:
-        found = search(captured.program, kept, objective)
+        found = search(captured.program, kept, objective, pricer=pricer)
         parts = _parts(found, captured.program)
         stopped = [(part, why) for part in parts if (why := _stops(captured, part)) is not None]
         if not stopped:

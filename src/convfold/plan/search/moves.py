@@ -25,7 +25,7 @@ LAWS: dict[str, str] = {
     "split": "a per-channel map of a concatenation is one of each piece",
     "rows": "convolutions of one input that are concatenated are one, kernels one under the other",
     "sink": "one function of each element commutes with concatenation",
-    "flatten": "a concatenation of concatenations is one",
+    "flatten": "a concatenation of concatenations is one, and of one piece is that piece",
 }
 
 
@@ -248,6 +248,9 @@ def _split(state: State, number: int, node: Linear) -> Iterator[Move]:
 
 def _concat(state: State, number: int, node: Concat) -> Iterator[Move]:
     if number in state.kept:
+        return
+    if len(node.pieces) == 1:
+        yield Move("flatten", _define(number, _same(node.pieces[0])))
         return
     defined = [state.nodes.get(piece) for piece in node.pieces]
     own = [_open(state, piece) and state.readers[piece] == {number} for piece in node.pieces]

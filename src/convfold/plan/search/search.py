@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from convfold.errors import NotFoldable
 from convfold.graph.program import Linear, Program
 from convfold.plan.search.moves import LAWS, Move, moves
-from convfold.plan.search.price import Objective, Price, Pricer, by_macs, has_bias_map, price
+from convfold.plan.search.price import Objective, Price, Pricer, by_macs, has_bias_map, price, term_macs
 from convfold.plan.search.state import Draft, Outcome, State
 
 __all__ = ["Accepted", "Rewritten", "search"]
@@ -91,7 +91,7 @@ def _improve(state: State, number: int, objective: Objective, found: Rewritten) 
             continue
         if best is None or objective(outcome.change.minus(best[2].change)):
             best = (move, draft, outcome)
-        if _whole(draft, number):
+        if _least(state, draft, outcome, number):
             break
     if best is None:
         if reason:
@@ -113,10 +113,14 @@ def _pays(draft: Draft, outcome: Outcome, objective: Objective) -> bool:
     return not mapped or outcome.change.macs < 0 or outcome.change.convolutions < 0
 
 
-def _whole(draft: Draft, number: int) -> bool:
-    """Whether the value is now one map of one source: no smaller move on it can do better."""
+def _least(state: State, draft: Draft, outcome: Outcome, number: int) -> bool:
+    """Whether no smaller move on this value can do better: one map, no dearer than the dearest that it replaces."""
     node = draft.changes.get(number)
-    return isinstance(node, Linear) and len(node.terms) == 1
+    if not isinstance(node, Linear) or len(node.terms) != 1:
+        return False
+    replaced = [state.prices[n].macs for n in (*outcome.dead, number) if n in state.prices]
+    term = node.terms[0]
+    return term_macs(state.program, term.map, term.source, state.size(number)) <= max(replaced)
 
 
 def _near(state: State, numbers: Iterable[int]) -> set[int]:

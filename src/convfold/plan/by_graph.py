@@ -1,0 +1,162 @@
+"""Decided on the whole graph: a model is captured, searched, and emitted with only its changed parts changed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from convfold.algebra import Conv, ConvTranspose
+from convfold.algebra.readings.module import as_module
+from convfold.cost import Totals
+from convfold.errors import ConvfoldWarning, NotFoldable, Refusal
+from convfold.graph import example_inputs as read_inputs
+from convfold.graph.capture import capture
+from convfold.graph.captured import Captured
+from convfold.graph.maps import Map
+from convfold.graph.program import Linear
+from convfold.graph.weights import Weights
+from convfold.plan.emission import Emitted, check, emit
+from convfold.plan.explain import describe_node
+from convfold.plan.regions import Region
+from convfold.plan.search.latency import Stopwatch
+from convfold.plan.search.price import FREE, Objective, Pricer, by_latency, by_macs, by_operators, price
+from convfold.plan.whole import Part, Whole, modules_of, plan_whole
+from convfold.verify import Certificate
+
+__all__ = ["OBJECTIVES", "ByGraph", "by_graph"]
+
+OBJECTIVES: dict[str, Objective] = {"macs": by_macs, "latency": by_latency, "ops": by_operators}
+
+
+@dataclass
+class ByGraph:
+    """The parts of one captured graph that change."""
+
+    model: nn.Module
+    whole: Whole
+    objective: Objective
+    pricer: Pricer
+    regions: tuple[Region, ...]
+    refusals: tuple[Refusal, ...]
+    blocking: tuple[Refusal, ...]
+
+    def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]:
+        """The folded copy, a certificate for each region, and a refusal for each that was rolled back."""
+        certificates: dict[tuple[str, ...], Certificate] = {}
+        rolled_back: list[Refusal] = []
+        undone: list[frozenset[int]] = []
+        whole, regions = self.whole, self.regions
+        while True:
+            emitted = emit(whole.captured, whole.after, self.model, Weights)
+            wrong = []
+            for part, region in zip(whole.parts, regions, strict=True):
+                certificate = check(whole.captured, whole.after, emitted, part.values)
+                certificates[region.paths] = certificate
+                if not certificate:
+                    wrong.append((part, region, certificate))
+            if not wrong:
+                return emitted.module, certificates, rolled_back
+            for part, region, certificate in wrong:
+                rolled_back.append(_rolled_back(region, certificate))
+                warnings.warn(ConvfoldWarning(str(rolled_back[-1])), stacklevel=3)
+                undone.append(part.values)
+            whole = plan_whole(whole.captured, self.objective, self.pricer, undone)
+            regions = tuple(_region(whole, part) for part in whole.parts)
+
+    def shadow(self) -> nn.Module:
+        """The structure of the folded copy, on the meta device."""
+        return self._structure().module
+
+    def keys(self) -> dict[str, str]:
+        """Old names of the state dict to new."""
+        return self._structure().keys
+
+    def _structure(self) -> Emitted:
+        return emit(self.whole.captured, self.whole.after, self.model, None)
+
+
+def _rolled_back(region: Region, certificate: Certificate) -> Refusal:
+    reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
+    hint = "Either a forward does not compute what its op() says, or convfold is at fault: please report it."
+    return Refusal(region.types[0], f"{reason}; it was rolled back", region.paths[0], hint)
+
+
+def by_graph(model: nn.Module, example_inputs: object, objective: str) -> ByGraph:
+    """Capture `model` and search its graph. Raises InvalidArgument where it cannot be captured."""
+    captured = capture(model, read_inputs(model, example_inputs))
+    accepts = OBJECTIVES[objective]
+    pricer: Pricer = price
+    if objective == "latency":
+        tensor = next(model.parameters(), torch.empty(0))
+        pricer = Stopwatch(tensor.device, tensor.dtype)
+    whole = plan_whole(captured, accepts, pricer)
+    if isinstance(pricer, Stopwatch):
+        pricer.save()
+    regions = tuple(_region(whole, part) for part in whole.parts)
+    return ByGraph(model, whole, accepts, pricer, regions, tuple(whole.refusals), tuple(whole.blocking))
+
+
+def _region(whole: Whole, part: Part) -> Region:
+    """A part as a person reads it: the modules that it takes in, and what becomes of them."""
+    captured = whole.captured
+    paths = modules_of(captured, part.values) or [""]
+    types = tuple(type(captured.model.get_submodule(path)).__name__ for path in paths)
+    after = [_result(captured, whole.after.nodes[n]) for n in sorted(part.changed)]
+    before = _totals(whole, part, original=True)
+    return Region(
+        tuple(paths),
+        types,
+        "; ".join(part.laws),
+        "; ".join(dict.fromkeys(after)),
+        before,
+        _totals(whole, part, original=False),
+    )
+
+
+def _totals(whole: Whole, part: Part, *, original: bool) -> Totals:
+    program = whole.before if original else whole.after
+    numbers: Iterable[int] = (n for n in part.values if n in program.nodes)
+    if not original:
+        numbers = part.changed
+    total, params = FREE, 0
+    for number in numbers:
+        node = program.nodes[number]
+        total = total.plus(price(program, number, node, node is whole.before.nodes.get(number)))
+        params += _parameters(node)
+    return Totals(total.macs, total.convolutions, total.operators, params)
+
+
+def _parameters(node: object) -> int:
+    if not isinstance(node, Linear):
+        return 0
+    count = sum(_size(term.map) for term in node.terms)
+    return count + (0 if node.shift is None else max((t.map.rows for t in node.terms), default=0))
+
+
+def _size(m: Map) -> int:
+    taps = 1
+    for axis in m.window:
+        taps *= axis.kernel
+    if m.kind in ("conv", "transposed"):
+        return m.rows * m.cols // m.groups * taps
+    return m.rows if m.kind == "diagonal" else 0
+
+
+def _result(captured: Captured, node: object) -> str:
+    """The module that a definition of one convolution becomes, as torch prints it; else a few words."""
+    if isinstance(node, Linear) and len(node.terms) == 1 and node.terms[0].map.dense:
+        m = node.terms[0].map
+        taps = tuple(axis.kernel for axis in m.window)
+        outer, inner = (m.cols, m.rows) if m.kind == "transposed" else (m.rows, m.cols)
+        weight = torch.empty(outer, inner // m.groups, *taps, device="meta")
+        bias = None if node.shift is None else torch.empty(m.rows, device="meta")
+        kind = ConvTranspose if m.kind == "transposed" else Conv
+        try:
+            return repr(as_module(kind(weight, bias, m.window, m.groups)))
+        except NotFoldable:
+            return describe_node(node)
+    return describe_node(node)  # type: ignore[arg-type]
