@@ -80,7 +80,7 @@ def test_cost_counts(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (["plan", "resnet18"], "this names no model: got 'resnet18', expected timm:NAME, torchvision:NAME or"),
+        (["plan", "resnet18"], "this names no model: got 'resnet18', expected timm:NAME, torchvision:NAME, package"),
         (["plan", "nowhere.at.all:net"], "the package nowhere is not installed. Is it on PYTHONPATH?"),
         (["plan", f"{HERE}:wid"], f"{HERE} has no wid. Did you mean wide"),
         (["plan", f"{HERE}:said"], "said() missing 1 required positional argument"),

@@ -228,3 +228,8 @@ def test_an_operator_that_is_not_torchs_own_is_listed():
     double_it.register_fake(torch.empty_like)
     report = cost(Calls(lambda _, x: double_it(x)), torch.empty(3))
     assert report.uncounted == {"convfold_test.double_it": 1}
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_a_resizing_is_one_operator_on_meta_tensors_too(mode):
+    assert cost(Calls(lambda _, x: F.interpolate(x, scale_factor=2, mode=mode)), torch.empty(1, 3, 4, 4)).operators == 1

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.blocks import find, names
+from convfold.cli.bench_zoo import zoo
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
 from convfold.studies.bench_fold import FoldResult, FoldSetting, bench_fold
@@ -31,6 +32,7 @@ Rounds = Annotated[int | None, typer.Option(min=2, help="Rounds of paired measur
 Quick = Annotated[bool, typer.Option("--quick", help="A small setting: a first look, not a figure to quote.")]
 Seed = Annotated[int, typer.Option(help="For weights, statistics and inputs.")]
 Out = Annotated[Path | None, typer.Option(help="Save everything as JSON in this file.")]
+app.command("zoo")(zoo)
 CONTROL = "Median (quartiles) over rounds. Control: plain against plain, which is what noise looks like."
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from convfold.cli.models import Inputs, Model, build_model, example
+from convfold.cli.models import Inputs, Model, build
+from convfold.cli.progress import stages
 from convfold.cost import cost as count
-from convfold.errors import InvalidArgument
 
 __all__ = ["cost"]
 
 
 def cost(model: Model, input: Inputs = None) -> None:
     """Show multiply-accumulates, convolutions, operators and parameters of MODEL, by module."""
-    built = build_model(model, None)
-    inputs = example(built, input)
-    if inputs is None:
-        raise InvalidArgument("costs depend on the input", where="--input", expected="a shape as 1x3x224x224")
-    typer.echo(count(built, inputs))
+    with stages(2) as stage:
+        stage(f"building {model}")
+        built = build(model)
+        inputs = built.needed(input, "costs depend on the input")
+        stage("counting")
+        report = count(built.model, inputs)
+    typer.echo(report)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convfold.cli.models import Inputs, Model, Weights, build_model, example
+from convfold.cli.models import Inputs, Model, Weights, build
 from convfold.transform import plan_expansion
 
 __all__ = ["expand"]
@@ -14,11 +14,11 @@ __all__ = ["expand"]
 
 def expand(
     model: Model,
-    block: Annotated[str, typer.Argument(help="Name of a block, as dbb, or a recipe.toml.")],
+    block: Annotated[str, typer.Argument(metavar="BLOCK", help="Name of a block, as dbb, or a recipe.toml.")],
     where: Annotated[str | None, typer.Option(help="A glob over module names.")] = None,
     input: Inputs = None,
     weights: Weights = None,
 ) -> None:
     """Show which layers of MODEL would become BLOCK, and why others would not. Nothing is written."""
-    built = build_model(model, weights)
-    typer.echo(plan_expansion(built, block, where, example(built, input)))
+    built = build(model, weights)
+    typer.echo(plan_expansion(built.model, block, where, built.inputs(input)))

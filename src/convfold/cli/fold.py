@@ -1,4 +1,4 @@
-"""``convfold fold``: fold a model, verify it, and write the plan and the folded weights."""
+"""``convfold fold``: fold a model, verify it, and write it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from safetensors.torch import save_file
 
-from convfold.cli.models import Inputs, Model, Weights, build_model, example
-from convfold.errors import InvalidArgument
-from convfold.files import atomic_path, output_folder
+from convfold.cli.models import Aim, Inputs, Model, Objective, Weights, build
+from convfold.cli.outputs import check_folded, check_outputs, write_folded
+from convfold.cli.plan import Report
+from convfold.cli.progress import stages
+from convfold.cost import CostReport, cost
+from convfold.errors import NotFoldable
 from convfold.plan import plan as decide
+from convfold.report.graph_page import write_graph_page
 from convfold.verify import verify
 
 __all__ = ["fold"]
@@ -19,29 +22,48 @@ __all__ = ["fold"]
 
 def fold(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder for plan.json and model.safetensors.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="file.pt2, file.onnx, or a folder, for plan.json and model.safetensors."),
+    ],
     input: Inputs = None,
     weights: Weights = None,
+    objective: Aim = Objective.MACS,
+    report: Report = None,
 ) -> int:
-    """Fold MODEL, verify the result, and write the plan and the folded weights to a folder.
+    """Fold MODEL, verify that it computes the same, and write it.
 
-    Load them again with ``convfold.load_plan(OUT/plan.json).apply(model)`` and ``load_state_dict``.
+    Where it does not compute the same, nothing is written and the exit code is 1. A .pt2 or .onnx file runs without
+    convfold. A folder holds what turns the model's own code into the folded model again: docs/folding.md shows how.
     """
-    built = build_model(model, weights)
-    inputs = example(built, input)
-    if inputs is None:
-        raise InvalidArgument(
-            "a fold is verified on an example input", where="--input", expected="a shape as 1x3x224x224"
-        )
-    folder = output_folder(out)
-    decided = decide(built, inputs)
-    folded = decided.apply()
-    typer.echo(decided)
-    certificate = verify(built, folded, inputs)
-    typer.echo(f"\n{certificate}")
-    if not certificate:
-        return 1
-    with atomic_path(folder / "model.safetensors") as path:
-        save_file({name: tensor.contiguous() for name, tensor in folded.state_dict().items()}, path)
-    decided.save(folder / "plan.json")
-    return 0
+    check_folded(out, (model, weights))
+    check_outputs([("--report", report)], (model, weights, out))
+    with stages(5) as stage:
+        stage(f"building {model}")
+        built = build(model, weights)
+        inputs = built.needed(input, "a fold is verified on an example input")
+        stage("capturing and planning")
+        decided = decide(built.model, inputs, objective.value)
+        if decided.blocking:
+            raise NotFoldable(decided.blocking[0])
+        stage("folding, and comparing each region")
+        folded = decided.apply()
+        stage("verifying the whole model")
+        before, after = cost(built.model, inputs), cost(folded, inputs)
+        certificate = verify(built.model, folded, inputs)
+        text = [str(decided), f"\n{certificate}"]
+        if certificate:
+            stage(f"writing {out}")
+            known = write_folded(folded, decided, inputs, out)
+            text.append(f"\n{_saved(before, after)}; written: {out} ({known})")
+            if report is not None:
+                write_graph_page(report, {**decided.explain().to_dict(), "model": model})
+                text.append(f"written: {report}")
+    for part in text:
+        typer.echo(part)
+    return 0 if certificate else 1
+
+
+def _saved(before: CostReport, after: CostReport) -> str:
+    kinds = (("MACs", "macs"), ("convolutions", "convolutions"), ("operators", "operators"))
+    return ", ".join(f"{name} {getattr(before, key):,} -> {getattr(after, key):,}" for name, key in kinds)

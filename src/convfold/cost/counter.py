@@ -127,10 +127,11 @@ class OperatorCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         # Under inference mode composites arrive whole; their parts are what is executed.
-        with self:
-            parts = func.decompose(*args, **kwargs)
-        if parts is not NotImplemented:
-            return parts
+        if not operators.is_one_kernel(func):
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         given = _tensors((args, kwargs))
         inputs = frozenset() if operators.forgets_values(func) else self._origins.of(given)
         run_args, run_kwargs = self._on_meta(func, given, args, kwargs)

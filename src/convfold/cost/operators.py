@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
-__all__ = ["CONVOLUTIONS", "PRODUCTS", "forgets_values", "is_layout", "macs", "packet", "unknown"]
+__all__ = ["CONVOLUTIONS", "PRODUCTS", "forgets_values", "is_layout", "is_one_kernel", "macs", "packet", "unknown"]
 
 aten: Any = torch.ops.aten
 
@@ -124,6 +124,11 @@ def is_layout(operator: Any) -> bool:
     """Whether the operator is a view, a copy, a cast, a read or an allocation: it computes nothing."""
     name = _name(operator)
     return operator.is_view or name in _LAYOUT or name.endswith("_copy") or "empty" in name
+
+
+def is_one_kernel(operator: Any) -> bool:
+    """Whether the operator runs as one kernel although torch also has a decomposition of it in Python: resizing."""
+    return _name(operator).startswith(("upsample_", "_upsample_"))
 
 
 def forgets_values(operator: Any) -> bool:

@@ -70,8 +70,13 @@ class Captured:
     * `home`: the call during which each value was computed, the innermost one;
     * `calls`: every call of every module, root first;
     * `sizes`: the symbolic shape of each value, sympy expressions or integers;
-    * `tensor`: the constant of a key, as the model holds it (no copy of a plain parameter);
-    * `names`: for the key of a plain parameter or buffer, its name in the model.
+    * `tensor`: ``tensor(key, dtype=None)``, the constant of a key. Without a dtype a plain parameter or buffer is
+      given itself, not copied; with one, what is derived from others is computed in it;
+    * `names`: for the key of a plain parameter or buffer, its name in the model;
+    * `symbols`: for each symbol in `sizes`, the program's input (by position) and the axis that give its value;
+    * `example`: the value of each symbol at the example inputs;
+    * `hooked`: the paths of the modules that carry hooks of the user's, which did not run during the capture;
+    * `limits`: what the capture holds for only, in sentences (sizes that it could not leave open).
     """
 
     model: nn.Module
@@ -80,6 +85,9 @@ class Captured:
     home: dict[int, int]
     calls: list[Call]
     sizes: dict[int, tuple[Any, ...]]
-    tensor: Callable[[Hashable], Tensor]
+    tensor: Callable[..., Tensor]
     names: dict[Hashable, str] = field(default_factory=dict)
+    symbols: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    example: dict[Any, int] = field(default_factory=dict)
+    hooked: frozenset[str] = frozenset()
     limits: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,21 +14,21 @@ from convfold.algebra import Conv, ConvTranspose
 from convfold.algebra.readings.module import as_module
 from convfold.cost import Totals
 from convfold.errors import ConvfoldWarning, NotFoldable, Refusal
-from convfold.graph import example_inputs as read_inputs
+from convfold.graph import ExampleInputs
 from convfold.graph.capture import capture
 from convfold.graph.captured import Captured
 from convfold.graph.maps import Map
 from convfold.graph.program import Linear
 from convfold.graph.weights import Weights
 from convfold.plan.emission import Emitted, check, emit
-from convfold.plan.explain import describe_node
+from convfold.plan.explain import describe_node, graphs, left_alone, operator_rows
 from convfold.plan.regions import Region
 from convfold.plan.search.latency import Stopwatch
 from convfold.plan.search.price import FREE, Objective, Pricer, by_latency, by_macs, by_operators, price
 from convfold.plan.whole import Part, Whole, modules_of, plan_whole
 from convfold.verify import Certificate
 
-__all__ = ["OBJECTIVES", "ByGraph", "by_graph"]
+__all__ = ["OBJECTIVES", "ByGraph", "by_graph", "decide"]
 
 OBJECTIVES: dict[str, Objective] = {"macs": by_macs, "latency": by_latency, "ops": by_operators}
 
@@ -72,8 +73,19 @@ class ByGraph:
         return self._structure().module
 
     def keys(self) -> dict[str, str]:
-        """Old names of the state dict to new."""
-        return self._structure().keys
+        """Old names of the state dict to new; a tensor held under several names has each of them."""
+        found, held = self._structure().keys, self.model.state_dict(keep_vars=True)
+        by_tensor = {id(held[name]): new for name, new in found.items() if name in held}
+        new = {name: found.get(name, by_tensor.get(id(tensor), "")) for name, tensor in held.items()}
+        return {name: target for name, target in new.items() if target}
+
+    def drawn(self) -> dict[str, Any]:
+        """The graphs before and after, the operators beside convolutions, and number and laws of each region."""
+        return {
+            "graphs": graphs(self.whole),
+            "operators": operator_rows(self.whole, self.refusals),
+            "laws": [(part.number, part.laws) for part in self.whole.parts],
+        }
 
     def _structure(self) -> Emitted:
         return emit(self.whole.captured, self.whole.after, self.model, None)
@@ -85,9 +97,13 @@ def _rolled_back(region: Region, certificate: Certificate) -> Refusal:
     return Refusal(region.types[0], f"{reason}; it was rolled back", region.paths[0], hint)
 
 
-def by_graph(model: nn.Module, example_inputs: object, objective: str) -> ByGraph:
+def by_graph(model: nn.Module, given: ExampleInputs, objective: str) -> ByGraph:
     """Capture `model` and search its graph. Raises InvalidArgument where it cannot be captured."""
-    captured = capture(model, read_inputs(model, example_inputs))
+    return decide(model, capture(model, given), objective)
+
+
+def decide(model: nn.Module, captured: Captured, objective: str) -> ByGraph:
+    """Search the graph of a captured model."""
     accepts = OBJECTIVES[objective]
     pricer: Pricer = price
     if objective == "latency":
@@ -97,7 +113,8 @@ def by_graph(model: nn.Module, example_inputs: object, objective: str) -> ByGrap
     if isinstance(pricer, Stopwatch):
         pricer.save()
     regions = tuple(_region(whole, part) for part in whole.parts)
-    return ByGraph(model, whole, accepts, pricer, regions, tuple(whole.refusals), tuple(whole.blocking))
+    refusals = (*whole.refusals, *left_alone(whole))
+    return ByGraph(model, whole, accepts, pricer, regions, refusals, tuple(whole.blocking))
 
 
 def _region(whole: Whole, part: Part) -> Region:
@@ -105,7 +122,7 @@ def _region(whole: Whole, part: Part) -> Region:
     captured = whole.captured
     paths = modules_of(captured, part.values) or [""]
     types = tuple(type(captured.model.get_submodule(path)).__name__ for path in paths)
-    after = [_result(captured, whole.after.nodes[n]) for n in sorted(part.changed)]
+    after = [_result(captured, whole.after.nodes[n]) for n in sorted(part.changed) if n in whole.after.nodes]
     before = _totals(whole, part, original=True)
     return Region(
         tuple(paths),

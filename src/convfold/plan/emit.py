@@ -14,7 +14,7 @@ from convfold.errors import ConvfoldWarning, InvalidArgument, Refusal
 from convfold.plan.regions import Region, expression
 from convfold.verify import Certificate, certify
 
-__all__ = ["emit", "nothing_like", "replace_module", "shadow"]
+__all__ = ["emit", "hollow", "nothing_like", "replace_module", "shadow"]
 
 
 def replace_module(model: nn.Module, path: str, new: nn.Module) -> nn.Module:
@@ -93,20 +93,24 @@ def emit(
     return plain, certificates, refusals
 
 
+def hollow(model: nn.Module) -> nn.Module:
+    """A copy of `model` without weights: its parameters and buffers on the meta device."""
+    return twin(model, {id(t): _meta_like(t) for t in (*model.parameters(), *model.buffers())})
+
+
 def shadow(model: nn.Module, regions: tuple[Region, ...]) -> nn.Module:
     """The structure that `emit` will give, without weights: a copy of `model` on the meta device."""
-    memo = {id(t): _meta_like(t) for t in (*model.parameters(), *model.buffers())}
-    hollow = twin(model, memo)
+    copied = hollow(model)
     for region in regions:
         members = _members(model, region)
         whole = expression(members)
         dtype = next(tensors(whole), torch.empty(0)).dtype
-        hollow = _put(
-            hollow, region, as_module(kernel(to_meta(whole)), members[0]).to(dtype).train(members[0].training)
+        copied = _put(
+            copied, region, as_module(kernel(to_meta(whole)), members[0]).to(dtype).train(members[0].training)
         )
-    return hollow
+    return copied
 
 
 def _meta_like(tensor: torch.Tensor) -> torch.Tensor:
-    hollow = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else hollow
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from convfold.errors import Refusal
 from convfold.geometry import Window
 from convfold.graph.maps import Map
@@ -11,7 +13,7 @@ from convfold.graph.program import Concat, Elementwise, Linear, Node, Opaque, Pr
 from convfold.plan.search.price import price
 from convfold.plan.whole import Part, Whole
 
-__all__ = ["describe_node", "graphs", "operator_rows"]
+__all__ = ["describe_node", "graphs", "left_alone", "operator_rows"]
 
 
 def _sizes(numbers: tuple[int, ...]) -> str:
@@ -139,6 +141,43 @@ def operator_rows(whole: Whole, refusals: tuple[Refusal, ...]) -> list[dict[str,
             outcome, (reason, row["hint"]) = "left", _reason(whole, number, place.module, by_place)
         rows.append({**row, "outcome": outcome, "reason": reason})
     return rows
+
+
+def left_alone(whole: Whole) -> list[Refusal]:
+    """Every batch normalisation, and every block that gives its own equation, that stays as it is, and why."""
+    known = {refusal.place: refusal for refusal in whole.refusals}
+    changed = {value for part in whole.parts for value in part.values}
+    program, found = whole.before, dict[str, Refusal]()
+    touched = set()
+    for number in program.live():
+        place = program.values[number].place
+        if number in changed:
+            touched.add(place.module)
+        elif number in program.alternatives and number not in whole.kept:
+            reason = whole.found.reasons.get(number, "its parts are cheaper")
+            hint = "block.fold() folds it all the same."
+            found[place.module] = Refusal(place.kind, reason, place.module, hint)
+        elif place.operator == "batch_norm" and number not in whole.kept:
+            found.setdefault(place.module, _refused(whole, number, known))
+    paths = {call.path for call in whole.captured.calls}
+    for path, module in whole.captured.model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and path not in paths:
+            found[path] = Refusal(type(module).__name__, "the captured run did not reach it", path)
+    return [refusal for path, refusal in found.items() if path not in touched and path not in known]
+
+
+def _refused(whole: Whole, number: int, known: dict[str, Refusal]) -> Refusal:
+    place = whole.before.values[number].place
+    reason, hint = _norm_reason(whole, number, known)
+    return Refusal(place.kind, reason, place.module, hint)
+
+
+def _norm_reason(whole: Whole, number: int, known: dict[str, Refusal]) -> tuple[str, str]:
+    module = whole.captured.model.get_submodule(whole.before.values[number].place.module)
+    if isinstance(whole.before.nodes[number], Opaque) and getattr(module, "running_mean", None) is None:
+        hint = "Build it with track_running_stats=True and let it see data."
+        return "it keeps no running statistics, so it is no fixed linear map", hint
+    return _reason(whole, number, whole.before.values[number].place.module, known)
 
 
 def _home(whole: Whole, value: int) -> str:

@@ -13,8 +13,12 @@ from torch import nn
 from convfold.cost import CostReport, Totals, cost
 from convfold.errors import FileProblem, InvalidArgument, InvalidType, NotEqual, Refusal
 from convfold.files import write_text
+from convfold.graph import describe
+from convfold.graph import example_inputs as read_inputs
 from convfold.plan.by_graph import OBJECTIVES, by_graph
 from convfold.plan.by_modules import by_modules, totals
+from convfold.plan.by_parts import by_parts
+from convfold.plan.explanation import Explanation, explanation
 from convfold.plan.regions import Region
 from convfold.plan.structure import apply_changes, changes
 from convfold.plan.table import render
@@ -101,6 +105,12 @@ class Plan:
         if model is not None and model is not self._decision.model:
             apply_changes(model, self._changes())  # raises where the structures differ
             return plan(model, self._inputs, self.objective).apply()
+        if _has_no_values(self._decision.model):
+            raise InvalidArgument(
+                "weights on the meta device have no values",
+                where=next(name for name, p in self._decision.model.named_parameters() if p.is_meta),
+                hint="Load the weights first.",
+            )
         folded, self.certificates, rolled_back = self._decision.emit()
         self.refusals += tuple(refusal for refusal in rolled_back if refusal not in self.refusals)
         if self._inputs is not None and not rolled_back:
@@ -114,9 +124,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        reports = {"before": self.before, "after": self.after}
-        loaded = {name: self._held.get(f"{name} totals") for name in reports}
-        counted = {name: None if r is None else totals(r)._asdict() for name, r in reports.items()}
+        counted = {which: self._totals(which) for which in ("before", "after")}
         return {
             "format": _FORMAT,
             "objective": self.objective,
@@ -125,20 +133,33 @@ class Plan:
             "blocking": [refusal.to_dict() for refusal in self.blocking],
             "keys": self.keys,
             "changes": self._changes(),
-            **{name: counted[name] or loaded[name] for name in reports},
+            **{which: None if found is None else found._asdict() for which, found in counted.items()},
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON, whole or not at all; `load_plan` reads it. Raises FileProblem."""
         write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
+    def _totals(self, which: str) -> Totals | None:
+        report = self._report(which)
+        held = self._held.get(f"{which} totals")
+        return totals(report) if report is not None else None if held is None else Totals(**held)
+
+    def explain(self) -> Explanation:
+        """For each linear operator beside a convolution, what it was folded into or why not; and both graphs.
+
+        Printable as a table; `Explanation.to_dict` is what the HTML report draws. Raises InvalidArgument for a plan
+        that was loaded or made without example inputs: it has seen no graph.
+        """
+        drawn = getattr(self._decision, "drawn", None)
+        if drawn is None:
+            raise InvalidArgument("this plan has seen no graph", hint="Make it of a model with example_inputs.")
+        inputs = describe(self._inputs)
+        costs = {which: self._totals(which) for which in ("before", "after")}
+        return explanation(self, drawn(), inputs, costs)
+
     def __str__(self) -> str:
-        fields = self._decision is None and self._held
-        reports = [None if report is None else totals(report) for report in (self.before, self.after)]
-        if fields:
-            held = [fields.get(f"{name} totals") for name in ("before", "after")]
-            reports = [None if h is None else Totals(**h) for h in held]
-        return render(self.regions, self.refusals, reports[0], reports[1])
+        return render(self.regions, self.refusals, self._totals("before"), self._totals("after"))
 
 
 def _recount(planned: CostReport | None, emitted: CostReport) -> None:
@@ -172,10 +193,7 @@ def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs
         raise InvalidType("plan reads modules", got=type(model).__name__, expected="torch.nn.Module")
     if objective not in OBJECTIVES:
         raise InvalidArgument("unknown objective", got=repr(objective), expected=f"one of {', '.join(OBJECTIVES)}")
-    if example_inputs is None:
-        decision: Decision = by_modules(model, None)
-    else:
-        decision = by_graph(model, example_inputs, objective)
+    decision = _decided(model, example_inputs, objective)
     return Plan(
         decision.regions,
         decision.refusals,
@@ -184,6 +202,20 @@ def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs
         _decision=decision,
         _inputs=example_inputs,
     )
+
+
+def _decided(model: nn.Module, example_inputs: object, objective: str) -> Decision:
+    if example_inputs is None or _has_no_values(model):
+        return by_modules(model, example_inputs)
+    given = read_inputs(model, example_inputs)
+    try:
+        return by_graph(model, given, objective)
+    except InvalidArgument as why:
+        return by_parts(model, given, objective, why)
+
+
+def _has_no_values(model: nn.Module) -> bool:
+    return any(parameter.is_meta for parameter in model.parameters())
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from convfold.algebra import has_hooks
+from convfold.algebra import defines_op, has_hooks
 from convfold.errors import Refusal
 from convfold.graph.captured import Captured, Constant, Ref
-from convfold.graph.program import Program
+from convfold.graph.program import Linear, Program
 from convfold.plan.search.price import FREE, Objective, Price, Pricer
 from convfold.plan.search.search import Accepted, Rewritten, search
 
@@ -75,40 +75,67 @@ def plan_whole(
     values of `without` stay as they are: parts that were rolled back.
     """
     closed = _closed(captured)
-    kept = frozenset(v for v in _values_of(captured, set(closed))) | frozenset(v for vs in without for v in vs)
+    given, inner = _values_of(captured, set(closed))
+    kept = inner | _alive_in_training(captured)
+    kept |= frozenset(v for vs in without for v in vs if v < len(captured.program.values))
+    refusals = [closed[path] for path in closed if _matters(captured, path, inner)]
     blocking: list[Refusal] = []
     while True:
-        found = search(captured.program, kept, objective, pricer=pricer)
+        found = search(captured.program, kept, objective, pricer=pricer, alive=given)
         parts = _parts(found, captured.program)
-        stopped = [(part, why) for part in parts if (why := _stops(captured, part)) is not None]
+        stopped = [why for part in parts if (why := _stops(captured, part)) is not None]
         if not stopped:
             break
-        for part, why in stopped:
-            kept |= {v for v in part.values if v < len(captured.program.values)}
-            blocking.append(why)
-    wanted = _values_of(captured, set(closed))
-    refusals = [closed[path] for path in closed if _matters(captured, path, wanted)] + blocking
+        for value, why, blocks in stopped:
+            kept |= {value}
+            refusals.append(why)
+            blocking += [why] * blocks
     return Whole(captured, found, parts, kept, refusals, blocking)
 
 
-def _values_of(captured: Captured, paths: set[str]) -> frozenset[int]:
-    """Every value that is computed by, goes into or comes out of a module at one of these paths."""
+def _values_of(captured: Captured, paths: set[str]) -> tuple[frozenset[int], frozenset[int]]:
+    """The values that go into modules at these paths, and those that are computed in them or come out."""
+    given: set[int] = set()
     values: set[int] = set()
     numbers = {call.number for call in captured.calls if call.path in paths}
     for call in captured.calls:
         if call.parent in numbers:
             numbers.add(call.number)
         if call.path in paths:
-            leaves = tree_leaves((call.args, call.kwargs, call.output))
-            values |= {leaf.value for leaf in leaves if isinstance(leaf, Ref)}
-    return frozenset(values | {value for value, number in captured.home.items() if number in numbers})
+            given |= {leaf.value for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Ref)}
+            values |= {leaf.value for leaf in tree_leaves(call.output) if isinstance(leaf, Ref)}
+    values -= given - set(captured.home)
+    return frozenset(given), frozenset(values | {value for value, number in captured.home.items() if number in numbers})
+
+
+def _alive_in_training(captured: Captured) -> frozenset[int]:
+    """What passes its input in eval mode only (a dropout), by a module that is in training mode."""
+    calls = {call.number: call.path for call in captured.calls}
+    found = set()
+    for value, step in captured.steps.items():
+        module = captured.model.get_submodule(calls[captured.home[value]])
+        passes = "dropout" in captured.program.values[value].place.operator or _passes(captured, value)
+        if module.training and passes and not isinstance(module, nn.Identity):
+            found.add(value)
+    return frozenset(found)
+
+
+def _passes(captured: Captured, value: int) -> bool:
+    """Whether a value is a module's own input passed on."""
+    node = captured.program.nodes.get(value)
+    return (
+        isinstance(node, Linear)
+        and node.shift is None
+        and [term.map.kind for term in node.terms] == ["identity"]
+        and captured.program.values[value].place.operator == "alias"
+    )
 
 
 def _matters(captured: Captured, path: str, values: frozenset[int]) -> bool:
     """Whether a closed module computes something linear, so that leaving it alone is worth a word."""
     own = {call.number for call in captured.calls if call.path == path}
     return any(
-        number in own and value in values and captured.program.nodes.get(value).__class__.__name__ == "Linear"
+        number in own and value in values and isinstance(captured.program.nodes.get(value), Linear)
         for value, number in captured.home.items()
     )
 
@@ -151,9 +178,16 @@ def _exposed(captured: Captured) -> set[str]:
             name = captured.names.get(leaf.key) if isinstance(leaf, Constant) else None
             owner = name.rpartition(".")[0] if name is not None else ""
             # A holder of tensors that is never called (a ParameterList) is part of the module that reads it.
-            if owner in called and owner and home != owner and not home.startswith(f"{owner}."):
+            outside = owner in called and owner and home != owner and not home.startswith(f"{owner}.")
+            if outside and not _holds(captured, home, leaf.key):
                 exposed.add(owner)
     return exposed
+
+
+def _holds(captured: Captured, path: str, key: Hashable) -> bool:
+    """Whether the module at `path` holds the tensor itself as well: a tie."""
+    tensor = captured.tensor(key)
+    return any(own is tensor for own in captured.model.get_submodule(path).parameters(recurse=False))
 
 
 def _parts(found: Rewritten, before: Program) -> tuple[Part, ...]:
@@ -185,25 +219,43 @@ def _parts(found: Rewritten, before: Program) -> tuple[Part, ...]:
 
 
 def modules_of(captured: Captured, values: Iterable[int]) -> list[str]:
-    """The innermost modules that compute these values, in order of execution."""
+    """The innermost modules that compute these values, in order of execution; of a block, the block."""
     paths = {call.number: call.path for call in captured.calls}
-    return list(dict.fromkeys(paths[captured.home[v]] for v in sorted(values) if v in captured.home))
+    found = dict.fromkeys(paths[captured.home[v]] for v in sorted(values) if v in captured.home)
+    return list(dict.fromkeys(_block(captured.model, path) for path in found))
 
 
-def _stops(captured: Captured, part: Part) -> Refusal | None:
-    """Why a fold raises for this part: a batch normalisation in training mode, or a tensor that is not finite."""
+def _block(model: nn.Module, path: str) -> str:
+    """The outermost module around `path` that gives its own equation; `path` itself where there is none."""
+    parts = path.split(".")
+    for end in range(len(parts) + 1):
+        outer = ".".join(parts[:end])
+        if defines_op(model.get_submodule(outer)):
+            return outer
+    return path
+
+
+def _stops(captured: Captured, part: Part) -> tuple[int, Refusal, bool] | None:
+    """The value for which a part may not be folded, why, and whether a fold raises for it.
+
+    It does for a batch normalisation in training mode behind something linear, and for a tensor that is not finite.
+    """
     touched = frozenset(v for v in part.values if v in captured.home)
-    for path in modules_of(captured, touched):
+    paths = {call.number: call.path for call in captured.calls}
+    for value in sorted(touched):
+        path = paths[captured.home[value]]
         module = captured.model.get_submodule(path)
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             reason = "it is in training mode, where it uses the statistics of each batch"
-            return Refusal(type(module).__name__, reason, path, "Call eval() on the model first.")
+            node = captured.program.nodes[value]
+            behind = any(isinstance(captured.program.nodes.get(s), Linear) for s in node.inputs)
+            return value, Refusal(type(module).__name__, reason, path, "Call eval() on the model first."), behind
     for value in sorted(touched):
         step = captured.steps.get(value)
         for leaf in tree_leaves((step.args, step.kwargs)) if step is not None else ():
             name = captured.names.get(leaf.key) if isinstance(leaf, Constant) else None
             if name is not None and (why := _not_finite(captured, leaf.key, name)) is not None:
-                return why
+                return value, why, True
     return None
 
 

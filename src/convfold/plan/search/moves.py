@@ -41,7 +41,7 @@ def moves(state: State, number: int) -> Iterator[Move]:
     """Every rewriting of one value that may pay, the largest first."""
     node = state.nodes[number]
     alternative = state.program.alternatives.get(number)
-    if alternative is not None and alternative is not node:
+    if alternative is not None and alternative is not node and all(map(state.is_there, alternative.inputs)):
         yield Move("alternative", _define(number, alternative))
     yield from _before(state, number)
     if isinstance(node, Linear):

@@ -42,16 +42,18 @@ def search(
     objective: Objective = by_macs,
     both: bool = True,
     pricer: Pricer = price,
+    alive: frozenset[int] = frozenset(),
 ) -> Rewritten:
-    """The cheapest form of `program` by `pricer` that the moves find; values `kept` stay as they are.
+    """The cheapest form of `program` by `pricer` that the moves find; values `kept` stay as they are,
+    values `alive` stay computed.
 
     The outcome depends on the order in which values are visited: backwards and (with `both`) forwards are
     tried, and the better one is returned. Every accepted move lowers the objective, so it ends.
     """
-    backward = _run(State(program, kept, pricer), objective, reverse=True)
+    backward = _run(State(program, kept, pricer, alive), objective, reverse=True)
     if not both:
         return backward
-    forward = _run(State(program, kept, pricer), objective, reverse=False)
+    forward = _run(State(program, kept, pricer, alive), objective, reverse=False)
     return forward if objective(forward.price.minus(backward.price)) else backward
 
 
@@ -59,7 +61,9 @@ def _run(state: State, objective: Objective, reverse: bool) -> Rewritten:
     kept = state.kept
     found = Rewritten(state.program, state.total())
     order = sorted(state.nodes, reverse=reverse)
-    queue, waiting = deque(order), set(order)
+    # What a frontend vouches for comes first: later, what it reads may be written out already.
+    vouched = [number for number in order if number in state.program.alternatives]
+    queue, waiting = deque([*vouched, *order]), set(order)
     while queue:
         number = queue.popleft()
         waiting.discard(number)

@@ -34,16 +34,22 @@ class Outcome:
 
 
 class State:
-    """A program being planned. Values that are `kept` are neither redefined nor dropped."""
+    """A program being planned. Values that are `kept` are neither redefined nor dropped, `alive` ones not dropped."""
 
-    def __init__(self, program: Program, kept: frozenset[int] = frozenset(), pricer: Pricer = price) -> None:
-        live = set(program.live()) | kept
+    def __init__(
+        self,
+        program: Program,
+        kept: frozenset[int] = frozenset(),
+        pricer: Pricer = price,
+        alive: frozenset[int] = frozenset(),
+    ) -> None:
+        live = set(program.live()) | kept | alive
         self.pricer = pricer
         self.values = list(program.values)
         self.nodes: dict[int, Node] = {n: node for n, node in program.nodes.items() if n in live}
         self.original = dict(self.nodes)
         self.kept = kept
-        self.outputs = frozenset(program.outputs) | kept
+        self.outputs = frozenset(program.outputs) | kept | alive
         self.program = replace(program, values=self.values)
         self.readers: dict[int, set[int]] = {n: set() for n in range(len(self.values))}
         self.prices: dict[int, Price] = {}
@@ -60,6 +66,10 @@ class State:
         for found in self.prices.values():
             total = total.plus(found)
         return total
+
+    def is_there(self, number: int) -> bool:
+        """Whether a value is still computed, or is an input."""
+        return number in self.nodes or number in self.program.inputs
 
     def node(self, number: int, draft: Draft | None = None) -> Node | None:
         """The definition of a value, in `draft` if it stands there."""

@@ -1,4 +1,4 @@
-"""Models by name: ``timm:NAME``, ``torchvision:NAME`` and ``package.module:factory``."""
+"""Models by name: ``timm:NAME``, ``torchvision:NAME``, ``package.module:factory`` and ``file.pt2``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import difflib
 import importlib
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from convfold.errors import FileProblem, InvalidArgument, InvalidType, UnknownName
+from convfold.errors import InvalidArgument, InvalidType, UnknownName
+from convfold.zoo.program import read_program
 
-__all__ = ["import_torchvision", "load_model", "load_weights"]
+__all__ = ["FORMS", "import_torchvision", "is_program", "load_model"]
+
+FORMS = "timm:NAME, torchvision:NAME, package.module:factory or file.pt2"
 
 _kept_alive: list[torch.library.Library] = []
 
@@ -45,15 +48,18 @@ def load_model(name: str, **options: Any) -> nn.Module:
     """Build the model of that name, without downloading anything; `options` go to its factory.
 
     Raises UnknownName with the nearest names, InvalidArgument for a name of another form or a package that is
-    not installed, InvalidType when a factory gives no module.
+    not installed, InvalidType when a factory gives no module, FileProblem for a file that does not load.
     """
     library, _, rest = name.partition(":")
+    if is_program(name):
+        return read_program(name).model
+    if _suffix(name) == ".onnx":
+        raise InvalidArgument("ONNX files can be written but not read yet", where=name, expected=FORMS)
     if not rest:
-        raise InvalidArgument(
-            "this names no model",
-            got=repr(name),
-            expected="timm:NAME, torchvision:NAME or package.module:factory",
+        hint = (
+            "A folder that fold wrote goes with its model: convfold verify MODEL FOLDER." if os.path.isdir(name) else ""
         )
+        raise InvalidArgument("this names no model", got=repr(name), expected=FORMS, hint=hint)
     try:
         if library == "timm":
             import_torchvision()
@@ -66,6 +72,15 @@ def load_model(name: str, **options: Any) -> nn.Module:
     except ModuleNotFoundError as error:
         extra = "pip install 'convfold[zoo]'" if library in ("timm", "torchvision") else "Is it on PYTHONPATH?"
         raise InvalidArgument(f"the package {error.name} is not installed", where=name, hint=extra) from error
+
+
+def is_program(name: str) -> bool:
+    """Whether the name is that of a ``.pt2`` file."""
+    return _suffix(name) == ".pt2"
+
+
+def _suffix(name: str) -> str:
+    return "" if name.startswith(("timm:", "torchvision:")) else Path(name).suffix.lower()
 
 
 def _known(name: str, names: list[str], make: Any) -> nn.Module:
@@ -89,29 +104,3 @@ def _factory(module: str, attribute: str, options: dict[str, Any]) -> nn.Module:
             "the factory gave no model", where=f"{module}:{attribute}", got=type(model).__name__, expected="nn.Module"
         )
     return model
-
-
-def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a ``.safetensors`` file into `model`.
-
-    Raises FileProblem, naming what is missing or does not fit, before anything is loaded.
-    """
-    try:
-        weights = load_file(path)
-    except Exception as error:  # safetensors raises several kinds
-        reason = " ".join(str(error).split())[:300]
-        raise FileProblem(f"these weights do not load ({reason})", where=str(path)) from error
-    expected = model.state_dict()
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    misfits = sorted(name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape)
-    if missing or unknown or misfits:
-        raise FileProblem(
-            "these weights are of another model",
-            where=str(path),
-            got=f"{_some(missing)} missing, {_some(unknown)} unknown, {_some(misfits)} of another shape",
-        )
-    model.load_state_dict(weights)
-
-
-def _some(names: list[str]) -> str:
-    return f"{len(names)} ({', '.join(names[:3])})" if names else "none"

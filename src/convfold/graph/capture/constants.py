@@ -1,0 +1,122 @@
+"""Tensors that do not depend on the inputs: parameters, and what a forward computes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convfold.graph.capture.operation import Meta
+from convfold.graph.capture.steps import run
+from convfold.graph.captured import Constant, Step
+
+__all__ = ["Constants"]
+
+
+def _cast(tensor: Any, dtype: torch.dtype | None) -> Any:
+    if dtype is None or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(dtype)
+
+
+@dataclass
+class Constants:
+    """Tensors by key, evaluated when asked for.
+
+    Keys: a name in the model; ("computed", n) a step over constants; and what the rules derive: ("scalar", v),
+    ("flat", key), ("transposed", key), ("negative", key), ("inverse", key), ("times", key, factor),
+    ("norm scale", weight, variance, eps), ("norm shift", bias, mean, scale).
+    """
+
+    held: dict[Hashable, Tensor] = field(default_factory=dict)
+    metas: dict[Hashable, Meta | None] = field(default_factory=dict)
+    steps: dict[Hashable, Step] = field(default_factory=dict)
+    more: dict[str, Callable[[Hashable, torch.dtype | None], Tensor]] = field(default_factory=dict)
+    _memo: dict[tuple[Hashable, torch.dtype | None], Any] = field(default_factory=dict)
+
+    def hold(self, key: Hashable, tensor: Tensor) -> Constant:
+        """A tensor of the model's own."""
+        self.held[key] = tensor
+        self.metas[key] = Meta(tuple(tensor.shape), tensor.dtype)
+        return Constant(key)
+
+    def compute(self, step: Step, meta: Meta | None) -> Constant:
+        """The result of an operator over constants."""
+        key = ("computed", len(self.steps))
+        self.steps[key] = step
+        self.metas[key] = meta
+        return Constant(key)
+
+    def meta(self, key: Hashable) -> Meta:
+        meta = self.metas[key]
+        assert meta is not None, f"constant {key} is no tensor"
+        return meta
+
+    def __call__(self, key: Hashable, dtype: torch.dtype | None = None) -> Any:
+        """The constant `key`; in `dtype` where it is floating point, all that it is derived from cast first."""
+        if key in self.held:
+            return _cast(self.held[key], dtype)
+        if (key, dtype) not in self._memo:
+            with torch.no_grad():
+                self._evaluate(key, dtype)
+        return self._memo[key, dtype]
+
+    def _evaluate(self, key: Hashable, dtype: torch.dtype | None) -> None:
+        stack = [key]
+        while stack:
+            at = stack[-1]
+            needed = [k for k in self._sources(at) if k not in self.held and (k, dtype) not in self._memo]
+            if needed:
+                stack += needed
+                continue
+            stack.pop()
+            if (at, dtype) not in self._memo:
+                self._memo[at, dtype] = self._value(at, dtype)
+
+    def _sources(self, key: Hashable) -> list[Hashable]:
+        if key in self.steps:
+            found: list[Hashable] = []
+            step = self.steps[key]
+            torch.utils._pytree.tree_map(
+                lambda leaf: found.append(leaf.key) if isinstance(leaf, Constant) else None, (step.args, step.kwargs)
+            )
+            return found
+        assert isinstance(key, tuple)
+        kind, *rest = key
+        if kind in ("flat", "transposed", "negative", "inverse", "times"):
+            return [rest[0]]
+        if kind == "norm scale":
+            return [k for k in rest[:2] if k is not None]
+        if kind == "norm shift":
+            return [k for k in rest if k is not None]
+        return []
+
+    def _value(self, key: Any, dtype: torch.dtype | None) -> Any:
+        if key in self.steps:
+            step = self.steps[key]
+            return run(step, lambda leaf: self(leaf.key, dtype), dtype)
+        kind, *rest = key
+        if kind in self.more:
+            return self.more[kind](key, dtype)
+        if kind == "scalar":
+            return torch.tensor([rest[0]], dtype=dtype or torch.float64)
+        if kind == "norm scale":
+            return self._norm_scale(*rest, dtype=dtype)
+        if kind == "norm shift":
+            bias, mean, scale = (None if k is None else self(k, dtype) for k in rest)
+            return -mean * scale if bias is None else bias - mean * scale
+        tensor = self(rest[0], dtype)
+        return {
+            "flat": lambda: tensor.detach().reshape(-1),
+            "transposed": lambda: tensor.detach().t(),
+            "negative": lambda: -tensor,
+            "inverse": lambda: tensor.reciprocal(),
+            "times": lambda: tensor * rest[1],
+        }[kind]()
+
+    def _norm_scale(self, weight: Hashable, variance: Hashable, eps: float, *, dtype: torch.dtype | None) -> Tensor:
+        root: Tensor = torch.rsqrt(self(variance, dtype) + eps)
+        return root if weight is None else self(weight, dtype) * root

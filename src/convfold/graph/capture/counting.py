@@ -1,0 +1,42 @@
+"""How many operators an operator of the graph executes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["executed"]
+
+_LAYOUT = frozenset({"_to_copy", "_unsafe_view", "clone", "copy", "copy_", "lift", "lift_fresh", "lift_fresh_copy"})
+
+
+def _is_layout(target: Any) -> bool:
+    name = str(target.overloadpacket.__name__)
+    return target.is_view or name in _LAYOUT or name.endswith("_copy") or "empty" in name
+
+
+class _Count(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not _is_layout(func)
+        return func(*args, **(kwargs or {}))
+
+
+def executed(target: Any, args: Any, kwargs: Any) -> int:
+    """The operators behind ``target(*args, **kwargs)``, views and copies not counted; arguments on the meta device.
+
+    An operator that torch composes of others is run to see them.
+    """
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd"):
+        return 0 if _is_layout(target) else 1
+    try:
+        with _Count() as counter, torch.no_grad():
+            target(*args, **kwargs)
+    except Exception:  # not every operator runs without values
+        return 1
+    return counter.count

@@ -1,0 +1,175 @@
+"""Each redefined value against the original's, in float64, on random values of what it is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convfold.algebra import apply
+from convfold.errors import InvalidArgument
+from convfold.graph.capture.steps import interpret, run
+from convfold.graph.captured import Captured, Constant, Ref
+from convfold.graph.maps import Map
+from convfold.graph.program import Concat, Linear, Program
+from convfold.graph.weights import Weights
+from convfold.plan.emission.borders import borders_of, has_map, respond
+from convfold.plan.emission.change import Change
+from convfold.plan.emission.magnitude import length, magnitude
+from convfold.plan.emission.repeat import repeated_step
+from convfold.plan.emission.small import small_shapes
+from convfold.plan.emission.sums import conv_dims
+from convfold.verify.certificate import Certificate, Probe, compare
+
+__all__ = ["check", "probe"]
+
+_SCALE = "the sum of the absolute terms"
+
+
+def check(captured: Captured, after: Program, emitted: Any, values: Iterable[int]) -> Certificate:
+    """How the values of a region, redefined, compare with the original's: the certificate of the worst.
+
+    Each was compared when it was emitted, its kernels in float64 before the cast, with what the original's own
+    operators give for random values of what it is computed from now.
+    """
+    found = [emitted.certificates[value] for value in sorted(values) if value in emitted.certificates]
+    probes = [p for certificate in found for p in certificate.probes]
+    if not probes:
+        return Certificate.of([Probe("nothing computed", (), 0.0, 0.0, 0.0, 0.0)], [None], _SCALE, "float64")
+    return Certificate.of(probes, [None] * len(probes), _SCALE, "float64")
+
+
+@torch.no_grad()
+def probe(change: Change, value: int, weights: Weights) -> Certificate:
+    """Compare the new definition of `value` with its original one.
+
+    ``|before - after| <= gamma_L * S`` with S a bound of the sum of the absolute terms of the original, channel by
+    channel, and L = 2*L_before + L_after roundings (see `convfold.verify.linear.certify`).
+    """
+    inside, roots = _behind(change, value)
+    spans = _between(change, value, roots)
+    sizes = small_shapes(change, value, inside, roots, spans)
+    generator = torch.Generator().manual_seed(value)
+    known = {root: _draw(change, root, sizes, generator) for root in roots}
+    try:
+        before = interpret(change.captured, [value], known, torch.float64)
+    except InvalidArgument:
+        # It does not follow from what the new definition reads: that is no equality.
+        return _certificate(known, float("inf"), 0.0, 0.0, 0.0)
+    except RuntimeError:
+        # A constant with positions of its own: only the captured size will do.
+        known = {root: _draw(change, root, {}, generator) for root in roots}
+        before = interpret(change.captured, [value], known, torch.float64)
+    got = _evaluate(change, value, inside, known, weights)
+    scale, path = magnitude(change, value, spans, known, before, weights)
+    rounds = 2 * path + length(change, value, inside)
+    unit = torch.finfo(torch.float64).eps / 2
+    bound = rounds * unit / (1 - rounds * unit)
+    return _certificate(known, *compare(before[value], got, scale), bound)
+
+
+def _certificate(
+    known: Mapping[int, Tensor], error: float, border: float, interior: float, bound: float
+) -> Certificate:
+    shapes = tuple(tuple(x.shape) for x in known.values())
+    return Certificate.of([Probe("random", shapes, error, bound, border, interior)], [None], _SCALE, "float64")
+
+
+def _behind(change: Change, value: int) -> tuple[list[int], list[int]]:
+    """The new values that the definition of `value` needs, itself last, and the original ones that they read."""
+    inside, roots, stack = [], [], [value]
+    while stack:
+        current = stack.pop()
+        if current in inside or current in roots:
+            continue
+        if current == value or current >= change.count:
+            inside.append(current)
+            stack += change.after.nodes[current].inputs
+        else:
+            roots.append(current)
+    return sorted(inside, key=lambda v: change.time[v]), sorted(roots)
+
+
+def _between(change: Change, value: int, roots: list[int]) -> list[int]:
+    """The original values from `roots` to `value`, in order."""
+    found, stack = set(), [value]
+    while stack:
+        current = stack.pop()
+        if current not in found and current not in roots and current in change.before.nodes:
+            found.add(current)
+            stack += change.before.nodes[current].inputs
+    return sorted(found)
+
+
+def _draw(change: Change, root: int, sizes: dict[int, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+    shape = sizes.get(root, change.after.values[root].shape)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _evaluate(change: Change, value: int, inside: list[int], known: Mapping[int, Tensor], weights: Weights) -> Tensor:
+    values: dict[int, Any] = dict(known)
+    tensor, example = change.captured.tensor, change.captured.example
+
+    def read(leaf: Any) -> Any:
+        if isinstance(leaf, Ref):
+            return values[leaf.value]
+        if isinstance(leaf, Constant):
+            return tensor(leaf.key, torch.float64)
+        return int(leaf.expression.xreplace(example))
+
+    for current in inside:
+        node = change.after.nodes[current]
+        if isinstance(node, Linear):
+            values[current] = _sum(node, values, weights)
+        elif isinstance(node, Concat):
+            values[current] = torch.cat([values[piece] for piece in node.pieces], node.axis)
+        else:
+            values[current] = run(repeated_step(change, current, node), read, torch.float64)  # type: ignore[arg-type]
+    return values[value]  # type: ignore[no-any-return]
+
+
+def _sum(node: Linear, values: Mapping[int, Tensor], weights: Weights) -> Tensor:
+    total: Tensor | None = None
+    for term in node.terms:
+        y = _mapped(term.map, values[term.source], weights)
+        total = y if total is None else total + y
+    assert total is not None
+    if node.shift is None:
+        return total
+    if node.axis is None:
+        return total + weights.vector(node.shift, 1)
+    size = tuple(total.shape[node.axis + 1 :])
+    if not has_map(node.shift):
+        return total + weights.vector(node.shift, total.shape[node.axis]).reshape(-1, *(1,) * len(size))
+    open_ = borders_of(node.shift, len(size)) is not None
+    found = respond(node.shift, size, weights) if open_ else weights.vector(node.shift, total.shape[node.axis])
+    assert found is not None
+    return total + found
+
+
+def _mapped(m: Map, x: Tensor, weights: Weights) -> Tensor:
+    """``m(x)``, with the same evaluations of kernels as the emitted module."""
+    if m.kind == "identity":
+        return x
+    if m.kind == "scalar":
+        scale: Any = weights.op(m, 0, 1)
+        return x * scale.scale[0]
+    assert m.axis is not None
+    behind = x.dim() - m.axis - 1
+    if m.kind == "diagonal":
+        scale = weights.op(m, 0, m.cols)
+        return x * scale.scale.reshape(-1, *(1,) * behind)
+    if m.kind == "select":
+        return x.index_select(m.axis, torch.tensor(m.index))
+    if m.kind == "pool":
+        return _batched(weights.op(m, len(m.window), m.cols), x, m.axis)
+    dims = conv_dims(m, x.dim())
+    if not dims:
+        return apply(weights.conv(m, 0, m.cols), x.movedim(m.axis, -1)).movedim(-1, m.axis)
+    return _batched(weights.conv(m, dims, m.cols), x, m.axis)
+
+
+def _batched(op: Any, x: Tensor, axis: int) -> Tensor:
+    return apply(op, x) if axis == 1 else apply(op, x.unsqueeze(0)).squeeze(0)

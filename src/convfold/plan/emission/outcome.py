@@ -1,0 +1,232 @@
+"""What becomes of each call of a module: left as it is, replaced, rewritten, or written out in its caller."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from convfold.graph.captured import Call, Ref
+from convfold.graph.program import Linear
+from convfold.plan.emission.aliasing import unsafe_writes
+from convfold.plan.emission.borders import has_map
+from convfold.plan.emission.change import Change, refs
+
+__all__ = ["Outcome", "Solver", "Unit"]
+
+Kind = Literal["untouched", "kept", "identity", "replaced", "rewritten"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What becomes of a call.
+
+    * untouched: the module computes what it did;
+    * kept: its forward stays, modules below it change (`children`);
+    * identity: it passes its input;
+    * replaced: by the module of `value`, one linear map of its one input;
+    * rewritten: its forward becomes `units`, in this order.
+    """
+
+    call: Call
+    kind: Kind
+    children: tuple[Outcome, ...] = ()
+    units: tuple[Unit, ...] = ()
+    value: int = -1
+
+    def walk(self) -> Iterator[Outcome]:
+        """This outcome and those of the calls below it that are still calls."""
+        stack = [self]
+        while stack:
+            current = stack.pop()
+            yield current
+            below = [unit.outcome for unit in current.units if unit.outcome is not None]
+            stack += reversed((*current.children, *below))
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One statement: a value by its operator or definition, or the call of a module below."""
+
+    needs: tuple[int, ...]
+    gives: tuple[int, ...]
+    value: int = -1
+    outcome: Outcome | None = None
+
+
+class Solver:
+    """Decides calls from the leaves up.
+
+    The modules in `fixed` (by identity) can only stay or be written out in their callers: their calls come out
+    differently, or their class cannot be changed. The calls in `inlined` are written out.
+    """
+
+    def __init__(self, change: Change, fixed: frozenset[int], inlined: frozenset[int]) -> None:
+        self.change, self.fixed, self.inlined = change, fixed, set(inlined)
+        self.modules = dict(change.captured.model.named_modules(remove_duplicate=False))
+        self._unsafe = unsafe_writes(change)
+        self._memo: dict[int, Outcome | None] = {}
+
+    def module(self, call: Call) -> nn.Module:
+        return self.modules[call.path]
+
+    def solve(self, number: int) -> Outcome | None:
+        """What becomes of a call; None: written out in its caller."""
+        for below in range(self.change.end[number] - 1, number - 1, -1):
+            if below in self.change.calls and below not in self._memo:
+                self._memo[below] = self._decide(self.change.calls[below])
+        return self._memo[number]
+
+    def _decide(self, call: Call) -> Outcome | None:
+        change, number = self.change, call.number
+        if call.parent is not None and number in self.inlined:
+            return None
+        if not change.inside[number] and not change.placed[number]:
+            return Outcome(call, "untouched")
+        ins = {change.label(v) for v in refs(call.args, call.kwargs)}
+        outs = {change.label(v) for v in refs(call.output)}
+        placed = change.placed[number]
+        if any(change.escapes(v, number) and v not in outs for v in placed):
+            return None
+        if self._is_untouched(number):
+            return None if None in ins else Outcome(call, "untouched")
+        if call.parent is not None and any(v in self._unsafe and change.home[v] == number for v in placed):
+            return None
+        free = id(self.module(call)) not in self.fixed
+        found = None
+        if free:
+            found = self._identity(call) or self._replaced(call)
+        if found is None or type(self.module(call)) is nn.Sequential:
+            found = self._kept(call) or found
+        if found is None and free and placed:
+            found = self._rewritten(call, ins)
+        return found
+
+    def _is_untouched(self, number: int) -> bool:
+        change = self.change
+        return change.inside[number] == change.placed[number] and not any(
+            v in change.changed or v in self._unsafe for v in change.placed[number]
+        )
+
+    def _plain(self, call: Call) -> tuple[int | None, int | None]:
+        """The labels of the one argument and the one result of a call, None where it has others."""
+        if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], Ref) or not isinstance(call.output, Ref):
+            return None, None
+        return self.change.label(call.args[0].value), self.change.label(call.output.value)
+
+    def _identity(self, call: Call) -> Outcome | None:
+        """A call whose result is its argument, if behind modules that are identities themselves."""
+        given, result = self._plain(call)
+        placed, passed = self.change.placed[call.number], set()
+        while given is not None and result is not None and result != given:
+            if result not in placed or result in self.change.changed or not self._is_plain_identity(result):
+                return None
+            passed.add(result)
+            (result,) = self.change.after.nodes[result].inputs
+        return Outcome(call, "identity") if given is not None and result is not None and placed == passed else None
+
+    def _is_plain_identity(self, value: int) -> bool:
+        return type(self.module(self.change.calls[self.change.home[value]])) is nn.Identity
+
+    def _replaced(self, call: Call) -> Outcome | None:
+        given, result = self._plain(call)
+        if given is None or self.change.placed[call.number] != {result}:
+            return None
+        node = self.change.after.nodes[result]
+        if result not in self.change.changed or not isinstance(node, Linear) or len(node.terms) != 1:
+            return None
+        term = node.terms[0]
+        fits = term.map.dense and term.source == given and not has_map(node.shift)
+        return Outcome(call, "replaced", value=result) if fits else None
+
+    def _kept(self, call: Call) -> Outcome | None:
+        change, number = self.change, call.number
+        own = {v for v in change.inside[number] if change.captured.home[v] == number}
+        placed = {v for v in change.placed[number] if change.home[v] == number}
+        if own != placed or any(v in change.changed or v in self._unsafe for v in own):
+            return None
+        children = []
+        for below in change.children[number]:
+            found, child = self._memo[below], change.calls[below]
+            if found is None:
+                return None
+            passed = {change.label(v) for v in refs(child.args, child.kwargs)}
+            for value in refs(child.output):
+                label = change.label(value)
+                if value in change.was and (label is None or (label not in passed and not change.within(label, below))):
+                    return None
+            children.append(found)
+        return Outcome(call, "kept", tuple(children))
+
+    def _rewritten(self, call: Call, ins: set[int | None]) -> Outcome | None:
+        if isinstance(self.module(call), torch.jit.ScriptModule):
+            return None
+        while True:
+            units = list(self._units(call.number))
+            given = {value for unit in units for value in unit.gives}
+            if any(need not in given and need not in ins for unit in units for need in unit.needs):
+                return None
+            for value in refs(call.output):
+                label = self.change.label(value)
+                if label is not None and label not in given and label not in ins:
+                    return None
+            ordered, stuck = self._ordered(units)
+            if not stuck:
+                return Outcome(call, "rewritten", units=tuple(ordered))
+            # Calls whose results and arguments wait for each other are written out.
+            self.inlined |= {unit.outcome.call.number for unit in stuck if unit.outcome is not None}
+            for unit in stuck:
+                if unit.outcome is not None:
+                    self._memo[unit.outcome.call.number] = None
+
+    def _units(self, number: int) -> Iterator[Unit]:
+        change = self.change
+        for value in change.placed[number]:
+            if change.home[value] == number:
+                if value in change.changed:
+                    needs = tuple(change.after.nodes[value].inputs)
+                else:
+                    step = change.steps[value]
+                    needs = tuple(refs(step.args, step.kwargs))
+                yield Unit(needs, (value,), value)
+        for below in change.children[number]:
+            if not change.placed[below]:
+                continue
+            found = self._memo[below]
+            if found is None:
+                yield from self._units(below)
+                continue
+            labels = [change.label(v) for v in refs(found.call.args, found.call.kwargs)]
+            results = [change.label(v) for v in refs(found.call.output)]
+            gives = tuple(dict.fromkeys(v for v in results if v is not None and change.within(v, below)))
+            yield Unit(tuple(v for v in labels if v is not None), gives, outcome=found)
+
+    def _time(self, unit: Unit) -> tuple[float, int]:
+        if unit.outcome is None:
+            return self.change.time[unit.value]
+        return min(self.change.time[v] for v in self.change.placed[unit.outcome.call.number])
+
+    def _ordered(self, units: list[Unit]) -> tuple[list[Unit], list[Unit]]:
+        """The units as early as the original order has them, and those that wait for each other."""
+        maker = {value: index for index, unit in enumerate(units) for value in unit.gives}
+        waits = [{maker[n] for n in unit.needs if n in maker} - {i} for i, unit in enumerate(units)]
+        readers: dict[int, list[int]] = {}
+        for index, needed in enumerate(waits):
+            for other in needed:
+                readers.setdefault(other, []).append(index)
+        ready = [(self._time(unit), i) for i, unit in enumerate(units) if not waits[i]]
+        heapq.heapify(ready)
+        ordered = []
+        while ready:
+            _, index = heapq.heappop(ready)
+            ordered.append(units[index])
+            for reader in readers.get(index, ()):
+                waits[reader].discard(index)
+                if not waits[reader]:
+                    heapq.heappush(ready, (self._time(units[reader]), reader))
+        done = set(map(id, ordered))
+        return ordered, [unit for unit in units if id(unit) not in done]

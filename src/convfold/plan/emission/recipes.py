@@ -1,0 +1,56 @@
+"""What recipes of maps and biases are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from convfold.graph.captured import Captured
+from convfold.graph.maps import After, Block, Columns, Direct, Given, Map, Plus, Rows, Seen
+from convfold.graph.program import Shift, ShiftGiven, ShiftJoin, ShiftPlus
+
+__all__ = ["keys_of", "names_in", "parts_of"]
+
+
+def parts_of(item: Any) -> tuple[Any, ...]:
+    """The maps, recipes and biases that one is directly made of."""
+    if isinstance(item, Map):
+        return () if item.recipe is None else (item.recipe,)
+    if isinstance(item, After):
+        return (item.first, item.second)
+    if isinstance(item, (Plus, Rows, Columns, Direct)):
+        return item.maps
+    if isinstance(item, Block):
+        return (item.whole,)
+    if isinstance(item, Seen):
+        return (item.inner,)
+    if isinstance(item, ShiftPlus):
+        return item.shifts
+    if isinstance(item, ShiftJoin):
+        return tuple(part for part, _ in item.parts if part is not None)
+    if isinstance(item, (Given, ShiftGiven)):
+        return ()
+    return (item.shift, item.map) if hasattr(item, "map") else (item.shift,)
+
+
+def keys_of(*roots: Map | Shift | None) -> Iterator[Hashable]:
+    """The frontend's keys that recipes end in, each occurrence once; a known factor is no key."""
+    stack: list[Any] = [root for root in roots if root is not None]
+    seen: set[int] = set()
+    while stack:
+        item = stack.pop()
+        if id(item) in seen or (isinstance(item, Map) and item.kind in ("pool", "scalar") and item.factor is not None):
+            continue
+        seen.add(id(item))
+        if isinstance(item, (Given, ShiftGiven)):
+            yield item.key
+        stack += parts_of(item)
+
+
+def names_in(captured: Captured, key: Any) -> Iterator[str]:
+    """The names of the model's own tensors in a key, which may be derived from others."""
+    if isinstance(key, tuple):
+        for part in key:
+            yield from names_in(captured, part)
+    elif key is not None and key in captured.names:
+        yield captured.names[key]

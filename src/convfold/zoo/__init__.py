@@ -1,0 +1,19 @@
+"""Models by name or file, their weights, and the inputs that they are known to take."""
+
+from convfold.zoo.inputs import known_inputs, open_model, random_input
+from convfold.zoo.names import FORMS, import_torchvision, is_program, load_model
+from convfold.zoo.program import Program, read_program
+from convfold.zoo.weights import load_weights
+
+__all__ = [
+    "FORMS",
+    "Program",
+    "import_torchvision",
+    "is_program",
+    "known_inputs",
+    "load_model",
+    "load_weights",
+    "open_model",
+    "random_input",
+    "read_program",
+]
