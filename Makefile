@@ -20,6 +20,7 @@ lint: $(READY)
 
 deep: $(READY)  ## the long property tests; their outcome goes to results/
 	$(BIN)/python -m tests.deep
+	$(BIN)/python -m tests.deep_graphs
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convfold needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -20,15 +20,20 @@ INPUT = ("--input", "1x3x12x12")
 
 def refused(line: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
     """The sentence that this line ends in; everything else it must not do is checked."""
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    before = listed(folder)
     assert run(line) == 2
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("convfold: ")
     assert err.count("\n") == 1
     assert "Traceback" not in err
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert listed(folder) == before
     return err
+
+
+def listed(folder: Path) -> dict[Path, bytes]:
+    """Every file and folder, with what is in it."""
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ def test_an_unknown_objective(here: Path, capfd: pytest.CaptureFixture[str]) -> 
             "--out: a folded model is not written in this form: got 'net.pt', expected a name that ends in .pt2",
         ),
         ("/proc/net.pt2", "/proc: cannot write ("),
-        ("/proc/net", "/proc: cannot write ("),
+        ("/proc/nowhere", "/proc: cannot write ("),
     ],
 )
 def test_places(out: str, sentence: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -105,19 +105,19 @@ def test_linear_layers_and_tokens() -> None:
         "1": "1: BatchNorm1d is not folded: the number of axes of its input is not known. Pass example_inputs."
     }
     tokens = noise(5, 6, 4)
-    text = reasons(model, tokens)["1"]
-    assert (
-        "it normalises axis 1 of what '0' gives for an input of shape (5, 6, 4), which is not its channel axis" in text
-    )
+    assert reasons(model, tokens) == {"1": "1: BatchNorm1d is not folded: the two act on different axes."}
     assert torch.equal(convfold.fold(model, tokens)(tokens), model(tokens))
     # The channels of an unbatched convolution stand first; here the norm reads lengths.
     unbatched = seeded(nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)))
     assert paths(unbatched, noise(3, 6)) == []
+    assert "act on different axes" in reasons(unbatched, noise(3, 6))["1"]
     assert torch.equal(convfold.fold(unbatched, noise(3, 6))(noise(3, 6)), unbatched(noise(3, 6)))
 
 
 def test_a_norm_in_training_mode_stops_the_fold_and_is_listed() -> None:
-    for model, place in ((pair(), "1"), (nn.Sequential(blocks.ACNetConv2d(4, 4, 3)), "0.dense_norm")):
+    acnet = ["0.dense_norm", "0.flat_norms.0", "0.flat_norms.1"]
+    for model, places in ((pair(), ["1"]), (nn.Sequential(blocks.ACNetConv2d(4, 4, 3)), acnet)):
+        place = places[0]
         model.train()
         with pytest.raises(
             NotFoldable, match=rf"^{place}: BatchNorm2d is not folded: it is in training mode.*eval\(\)"
@@ -125,41 +125,72 @@ def test_a_norm_in_training_mode_stops_the_fold_and_is_listed() -> None:
             convfold.fold(model, X.to(next(model.parameters())))
         plan = convfold.plan(model, X.to(next(model.parameters())))
         assert not plan.regions
-        assert [r.place for r in plan.blocking] == [place]
+        assert [r.place for r in plan.blocking] == places
         assert plan.blocking == plan.refusals
+        assert [r.place for r in convfold.plan(model).blocking] == [place]
     block = blocks.RepVGGConv2d(4, 4, 3)
     with pytest.raises(NotFoldable, match="BatchNorm2d is not folded: it is in training mode"):
         block.fold()
 
 
+class Padded(nn.Module):
+    """A bias under zero padding: no convolution computes this, but one with a bias map does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def op(self) -> Op:
+        return op(self.first) >> op(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
 def test_a_norm_after_something_that_stays_is_told_why() -> None:
-    class Padded(nn.Module):
-        """A bias under zero padding: no convolution computes this."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
-
-        def op(self) -> Op:
-            return op(self.first) >> op(self.second)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.second(self.first(x))
-
     model = seeded(nn.Sequential(Padded(), nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(4))))
-    for inputs in (X, None):
-        text = reasons(model, inputs)
-        assert set(text) == {"0", "1.1"}
-        assert "its bias is not constant at the border of the zero-padded convolution after it" in text["0"]
-        assert text["1.1"] == "1.1: BatchNorm2d is not folded: '1.0' before it does not fold."
-        assert torch.equal(convfold.fold(model, inputs)(X), model(X))
+    text = reasons(model, None)
+    assert set(text) == {"0", "1.1"}
+    assert "its bias is not constant at the border of the zero-padded convolution after it" in text["0"]
+    assert text["1.1"] == "1.1: BatchNorm2d is not folded: '1.0' before it does not fold."
+    assert torch.equal(convfold.fold(model)(X), model(X))
+
+
+def test_a_padded_bias_folds_by_a_bias_map() -> None:
+    model = seeded(nn.Sequential(Padded(), nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(4))))
+    plan = convfold.plan(model, X)
+    assert [r.paths for r in plan.regions] == [("0", "1.0", "1.1")]
+    assert not plan.refusals
+    assert (plan.after.macs, plan.after.convolutions, plan.after.operators) == (8192, 1, 2)
+    assert plan.before.macs == 25920
+    plain = plan.apply()
+    assert relative(plain(X), model(X)) <= 1e-12
+    # Behind a stride the size decides what the last position sees.
+    with pytest.raises(RuntimeError, match=r"differs at the border was folded for maps of \(9, 9\), got \(12, 7\)"):
+        plain(noise(1, 4, 12, 7))
+    flat = seeded(nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(8, 4, 3, padding=1), nn.BatchNorm2d(4)))
+    plain = convfold.fold(flat, X)
+    assert nn.BatchNorm2d not in {type(m) for m in plain.modules()}
+    for size in ((9, 9), (12, 7), (2, 3), (1, 1)):
+        x = noise(1, 4, *size)
+        assert relative(plain(x), flat(x)) <= 1e-12
 
 
 def test_a_norm_outside_any_region_may_train() -> None:
     model = seeded(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4), blocks.DOConv2d(4, 4, 3))).train()
+    for inputs in (X, None):
+        plan = convfold.plan(model, inputs)
+        assert not plan.blocking
+        plain = convfold.fold(model, inputs)
+        assert type(plain[2]) is nn.Conv2d
+        assert type(plain[1]) is nn.BatchNorm2d
+        assert plain[1].training
+    assert "it is in training mode" in reasons(model)["1"]
+    # In eval mode it goes into the block.
+    assert paths(model.eval()) == [("1", "2")]
     plain = convfold.fold(model, X)
-    assert type(plain[2]) is nn.Conv2d
-    assert plain[1].training
+    assert [type(m) for m in plain] == [nn.ReLU, nn.Identity, nn.Conv2d]
+    assert relative(plain(X), model(X)) <= 1e-12
 
 
 def test_a_frozen_norm_in_a_training_model_folds() -> None:
@@ -176,22 +207,47 @@ def test_a_frozen_norm_in_a_training_model_folds() -> None:
     assert relative(plain(X), a) <= 1e-12
 
 
-def test_norms_without_statistics_and_of_other_classes_are_listed() -> None:
+def test_norms_without_statistics_are_listed() -> None:
     model = pair(track_running_stats=False)
-    assert "it keeps no running statistics, so it is no fixed linear map" in reasons(model)["0"]
-    assert torch.equal(convfold.fold(model, X)(X), model(X))
+    reason = "it keeps no running statistics, so it is no fixed linear map"
+    assert reason in reasons(model)["1"]
+    assert reason in reasons(model, None)["0"]
+    for inputs in (X, None):
+        assert torch.equal(convfold.fold(model, inputs)(X), model(X))
 
-    class WithRelu(nn.BatchNorm2d):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).relu()
 
+class WithRelu(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+def test_norms_of_other_classes_fold_where_they_are_seen_to_compute_one() -> None:
     own = seeded(nn.Sequential(nn.Conv2d(4, 4, 3), WithRelu(4)))
-    assert reasons(own)["1"].startswith("1: WithRelu is not folded: its class computes more than")
-    assert torch.equal(convfold.fold(own, X)(X), own(X))
-    unused = pair()
-    unused.spare = nn.BatchNorm2d(4).double()
-    unused.forward = lambda x: unused[1](unused[0](x))  # type: ignore[method-assign]
-    assert "a recorded run did not reach it" in reasons(unused)["spare"]
+    assert reasons(own, None)["1"].startswith("1: WithRelu is not folded: its class computes more than")
+    assert torch.equal(convfold.fold(own)(X), own(X))
+    assert paths(own) == [("0", "1")]
+    plan = convfold.plan(own, X)
+    plain = plan.apply()
+    assert plan.after.operators == plan.before.operators - 1
+    assert relative(plain(X), own(X)) <= 1e-12
+    assert bool((plain(X) == 0).any())
+
+
+def test_norms_that_did_not_run_are_listed() -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.spare = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.conv(x)).relu()
+
+    model = seeded(Spare())
+    assert reasons(model) == {"spare": "spare: BatchNorm2d is not folded: the captured run did not reach it."}
+    plain = convfold.fold(model, X)
+    assert type(plain.norm) is nn.Identity
+    assert torch.equal(plain.spare.running_mean, model.spare.running_mean)
+    assert relative(plain(X), model(X)) <= 1e-12
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

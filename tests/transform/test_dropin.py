@@ -111,9 +111,9 @@ def test_the_function_stays_and_folds_back(name: str, network: str) -> None:
     with torch.no_grad():
         assert relative(plain(x), wide(x)) <= 1e-12
     # Shipped it costs what the original costs when folded.
-    original = convfold.fold(model, x)
-    assert convfold.cost(plain, x).macs == convfold.cost(original, x).macs
-    assert convfold.cost(plain, x).convolutions == convfold.cost(original, x).convolutions
+    costs = [convfold.cost(m, x) for m in (plain, convfold.fold(model, x))]
+    assert costs[0].macs == costs[1].macs
+    assert costs[0].convolutions == costs[1].convolutions
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -138,10 +138,14 @@ def test_a_class_without_the_kernel_gives_a_new_function_only_when_asked(name: s
     with torch.no_grad():
         assert relative(plain(x), wide(x)) <= 1e-12
     assert convfold.verify(wide, plain, x)
-    # Where one kernel would cost more the block stays; repmlp keeps its gate and loses its local part.
+    costs = convfold.cost(wide, x), convfold.cost(plain, x)
+    assert costs[1].macs <= costs[0].macs
+    assert costs[1].convolutions <= costs[0].convolutions
+    assert costs[1].operators < costs[0].operators
+    # By modules: where one kernel would cost more the block stays; repmlp keeps its gate and loses its local part.
     points = [getattr(model.get_submodule(path), "kernel_size", ()) == (1, 1) and name != "repmlp" for path in paths]
     left = [nn.Conv2d if point else cls for point in points]
-    assert [type(plain.get_submodule(path)) for path in paths] == left
+    assert [type(convfold.fold(wide).get_submodule(path)) for path in paths] == left
     if name == "repmlp":
         assert convfold.cost(plain, x).macs < convfold.cost(wide, x).macs
 

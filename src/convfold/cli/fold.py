@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from convfold.cli.models import Aim, Inputs, Model, Objective, Weights, build
-from convfold.cli.outputs import check_folded, check_outputs, write_folded
+from convfold.cli.outputs import check_folded, write_folded
 from convfold.cli.plan import Report
 from convfold.cli.progress import stages
 from convfold.cost import CostReport, cost
@@ -36,8 +36,7 @@ def fold(
     Where it does not compute the same, nothing is written and the exit code is 1. A .pt2 or .onnx file runs without
     convfold. A folder holds what turns the model's own code into the folded model again: docs/folding.md shows how.
     """
-    check_folded(out, (model, weights))
-    check_outputs([("--report", report)], (model, weights, out))
+    check_folded(out, report, (model, weights))
     with stages(5) as stage:
         stage(f"building {model}")
         built = build(model, weights)

@@ -35,17 +35,16 @@ def check_outputs(outputs: Iterable[tuple[str, Path | None]], inputs: Iterable[s
         check_target(path, needs=REPORT_NEEDS if option == "--report" else ())
 
 
-def check_folded(out: Path, inputs: Iterable[str | Path | None]) -> None:
-    """Prove that a folded model can be written to `out`, whose suffix says how.
+def check_folded(out: Path, report: Path | None, inputs: Iterable[str | Path | None]) -> None:
+    """Prove that a folded model can be written to `out`, whose suffix says how, and its report beside.
 
     Raises InvalidArgument for a suffix of another kind, a missing package, or a file that is read;
     FileProblem where the place cannot be written.
     """
     suffix = out.suffix.lower()
     if suffix in _FILES:
-        needs = ONNX_NEEDS if suffix == ".onnx" else ()
-        check_outputs([("--out", out)], inputs)
-        check_target(out, needs=needs)
+        check_outputs([("--out", out), ("--report", report)], inputs)
+        check_target(out, needs=ONNX_NEEDS if suffix == ".onnx" else ())
         return
     if suffix in _OTHER and not out.is_dir():
         raise InvalidArgument(
@@ -55,8 +54,8 @@ def check_folded(out: Path, inputs: Iterable[str | Path | None]) -> None:
             expected="a name that ends in .pt2 or .onnx, or that of a folder",
         )
     check_target(out, folder=True)
-    if out.is_dir():
-        check_outputs([("--out", out / name) for name in (PLAN, WEIGHTS)], inputs)
+    inside = [("--out", out / name) for name in (PLAN, WEIGHTS) if out.is_dir()]
+    check_outputs([*inside, ("--report", report)], inputs)
 
 
 def write_folded(folded: nn.Module, plan: Plan, inputs: object, out: Path) -> str:

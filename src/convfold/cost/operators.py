@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
+from convfold.graph.operators import is_layout, operator_name, packet
+
 __all__ = ["CONVOLUTIONS", "PRODUCTS", "forgets_values", "is_layout", "is_one_kernel", "macs", "packet", "unknown"]
 
 aten: Any = torch.ops.aten
@@ -90,50 +92,17 @@ _HEAVY = (
 )
 _NAMESPACES = ("aten", "prim", "prims", "profiler")
 
-# Operators that only give, move or reserve memory, beyond those that torch marks as views.
-_LAYOUT = frozenset(
-    {
-        "_local_scalar_dense",
-        "_to_copy",
-        "_unsafe_view",
-        "clone",
-        "copy",
-        "copy_",
-        "lift",
-        "lift_fresh",
-        "resize_",
-        "set_",
-        "unsafe_chunk",
-        "unsafe_split",
-        "unsafe_split_with_sizes",
-    }
-)
 _VALUELESS = ("empty", "zeros_like", "ones_like", "full_like", "new_")
-
-
-def packet(operator: Any) -> Any:
-    """The operator without its overload: ``aten.add`` of ``aten.add.Tensor``."""
-    return getattr(operator, "overloadpacket", operator)
-
-
-def _name(operator: Any) -> str:
-    return str(packet(operator).__name__)
-
-
-def is_layout(operator: Any) -> bool:
-    """Whether the operator is a view, a copy, a cast, a read or an allocation: it computes nothing."""
-    name = _name(operator)
-    return operator.is_view or name in _LAYOUT or name.endswith("_copy") or "empty" in name
 
 
 def is_one_kernel(operator: Any) -> bool:
     """Whether the operator runs as one kernel although torch also has a decomposition of it in Python: resizing."""
-    return _name(operator).startswith(("upsample_", "_upsample_"))
+    return operator_name(operator).startswith(("upsample_", "_upsample_"))
 
 
 def forgets_values(operator: Any) -> bool:
     """Whether the result takes only shape and type from its arguments (``zeros_like``, ``new_ones``)."""
-    return _name(operator).startswith(_VALUELESS)
+    return operator_name(operator).startswith(_VALUELESS)
 
 
 def macs(operator: Any, args: Any, kwargs: Any, out: Any) -> int | None:
@@ -147,4 +116,4 @@ def macs(operator: Any, args: Any, kwargs: Any, out: Any) -> int | None:
 
 def unknown(operator: Any) -> bool:
     """Whether an operator without a formula may hide products: it is heavy, or not torch's own."""
-    return operator.namespace not in _NAMESPACES or _name(operator).startswith(_HEAVY)
+    return operator.namespace not in _NAMESPACES or operator_name(operator).startswith(_HEAVY)

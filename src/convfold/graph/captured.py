@@ -73,6 +73,8 @@ class Captured:
     * `tensor`: ``tensor(key, dtype=None)``, the constant of a key. Without a dtype a plain parameter or buffer is
       given itself, not copied; with one, what is derived from others is computed in it;
     * `names`: for the key of a plain parameter or buffer, its name in the model;
+    * `computed`: for the key of a constant that an operator gave, its step, whose leaves are constants;
+    * `writes`: for a call whose forward writes to a tensor that the model holds, the name of that tensor;
     * `symbols`: for each symbol in `sizes`, the program's input (by position) and the axis that give its value;
     * `example`: the value of each symbol at the example inputs;
     * `hooked`: the paths of the modules that carry hooks of the user's, which did not run during the capture;
@@ -87,6 +89,8 @@ class Captured:
     sizes: dict[int, tuple[Any, ...]]
     tensor: Callable[..., Tensor]
     names: dict[Hashable, str] = field(default_factory=dict)
+    computed: dict[Hashable, Step] = field(default_factory=dict)
+    writes: dict[int, str] = field(default_factory=dict)
     symbols: dict[Any, tuple[int, int]] = field(default_factory=dict)
     example: dict[Any, int] = field(default_factory=dict)
     hooked: frozenset[str] = frozenset()

@@ -227,6 +227,7 @@ class Program:
     outputs: tuple[int, ...] = ()
     operators: dict[int, int] = field(default_factory=dict)
     alternatives: dict[int, Linear] = field(default_factory=dict)
+    baked: dict[int, int] = field(default_factory=dict)
     payload: Any = None
 
     def add(self, value: Value, node: Node | None = None) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from convfold.errors import Refusal
 from convfold.geometry import Window
+from convfold.graph.captured import Constant
 from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Elementwise, Linear, Node, Opaque, Program, Spatial
 from convfold.plan.search.price import price
@@ -154,16 +156,26 @@ def left_alone(whole: Whole) -> list[Refusal]:
         if number in changed:
             touched.add(place.module)
         elif number in program.alternatives and number not in whole.kept:
+            if any(path.startswith(f"{place.module}.") or place.module == "" for path in known):
+                continue  # what is kept inside it is why, and listed
             reason = whole.found.reasons.get(number, "its parts are cheaper")
             hint = "block.fold() folds it all the same."
             found[place.module] = Refusal(place.kind, reason, place.module, hint)
         elif place.operator == "batch_norm" and number not in whole.kept:
             found.setdefault(place.module, _refused(whole, number, known))
-    paths = {call.path for call in whole.captured.calls}
+    paths = {call.path for call in whole.captured.calls} | _read_from_outside(whole)
     for path, module in whole.captured.model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and path not in paths:
             found[path] = Refusal(type(module).__name__, "the captured run did not reach it", path)
     return [refusal for path, refusal in found.items() if path not in touched and path not in known]
+
+
+def _read_from_outside(whole: Whole) -> set[str]:
+    """The modules whose tensors an operator reads, whether they are called or not."""
+    captured = whole.captured
+    leaves = (leaf for step in captured.steps.values() for leaf in tree_leaves((step.args, step.kwargs)))
+    names = (captured.names.get(leaf.key) for leaf in leaves if isinstance(leaf, Constant))
+    return {name.rpartition(".")[0] for name in names if name is not None}
 
 
 def _refused(whole: Whole, number: int, known: dict[str, Refusal]) -> Refusal:

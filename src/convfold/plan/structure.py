@@ -2,100 +2,81 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 
 from convfold.algebra import twin
-from convfold.algebra.grouped import GroupedLinear
 from convfold.errors import InvalidArgument
+from convfold.plan.emission.allowed import check_source
 from convfold.plan.emission.rewritten import Rewritten, rewrite
+from convfold.plan.made import MADE, arguments_of, fill, made_of, make, tensor_of
 
 __all__ = ["apply_changes", "changes"]
 
 Change = dict[str, Any]
 
-# Modules that a fold puts in the places of others, by name: a file names none but these.
-MADE: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (
-        nn.Identity,
-        nn.Linear,
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.Conv3d,
-        nn.ConvTranspose1d,
-        nn.ConvTranspose2d,
-        nn.ConvTranspose3d,
-        GroupedLinear,
-    )
-}
 
-
-def changes(original: nn.Module, folded: nn.Module) -> list[Change]:
+def changes(original: nn.Module, folded: nn.Module, made: Iterable[str] = ()) -> list[Change]:
     """Every module of `folded` that is not the original's: replaced by another, or with another forward.
 
     Outermost first. Each is a dict of plain values: its `path`, the `was` class, and either the `made` class with
-    its arguments or the `forward` that was written, with the parameters and buffers that it brought along.
+    its arguments, or the path of the `same` module, or the `forward` that was written, with the `tensors` that it
+    brought along and those that are `gone`. What stands at the paths `made` is new even if it looks as before.
     """
-    before = dict(original.named_modules(remove_duplicate=False))
+    before, new = dict(original.named_modules(remove_duplicate=False)), set(made)
     found: list[Change] = []
     inside: list[str] = []
+    first: dict[int, str] = {}
     for path, module in folded.named_modules(remove_duplicate=False):
-        if any(path.startswith(f"{outer}.") or outer == "" for outer in inside):
-            continue
-        old = before.get(path)
-        was = type(old).__name__ if old is not None else ""
-        if type(module).__name__ in MADE and (type(module) is not type(old) or _arguments(module) != _arguments(old)):
-            found.append({"path": path, "was": was, **_made(module)})
-            inside.append(path)
-        elif isinstance(module, Rewritten):
+        fresh = any(path.startswith(f"{outer}.") or outer == "" for outer in inside)
+        held = before.get(path)
+        entry = {"path": path, "was": "" if held is None else type(held).__name__}
+        old = None if fresh else held
+        if isinstance(module, Rewritten):
             assert isinstance(module, nn.Module)
-            own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
-            held = set() if old is None else {*old._parameters, *old._buffers}
-            tensors = {name: _tensor(value) for name, value in own.items() if name not in held}
-            found.append({"path": path, "was": was, "forward": module.source, "tensors": tensors})
+            if id(module) not in first:
+                first[id(module)] = path
+                found.append({**entry, **_rewritten(module, held)})
+        elif type(module) in MADE.values() and (path in new or _differs(module, old)):
+            known = first.setdefault(id(module), path)
+            entry["was"] = "" if fresh else entry["was"]
+            found.append({**entry, **(made_of(module) if known == path else {"same": known})})
+            inside.append(path)
     return found
 
 
-def _arguments(module: nn.Module | None) -> dict[str, Any]:
-    """What the module was built with, as far as it keeps it under the same names."""
-    if module is None or type(module).__name__ not in MADE or isinstance(module, nn.Identity):
-        return {}
-    names = inspect.signature(type(module).__init__).parameters
-    held = {name: vars(module)[name] for name in names if name in vars(module)}
-    bias = module._parameters.get("bias") is not None
-    return {**{name: list(v) if isinstance(v, tuple) else v for name, v in held.items()}, "bias": bias}
+def _differs(module: nn.Module, old: nn.Module | None) -> bool:
+    names = set(module._modules), set(old._modules if old is not None else ())
+    return type(module) is not type(old) or arguments_of(module) != arguments_of(old) or names[0] < names[1]
 
 
-def _made(module: nn.Module) -> Change:
-    weight = next(module.parameters(), None)
-    fields: Change = {"made": type(module).__name__, "arguments": _arguments(module), "training": module.training}
-    if weight is not None:
-        fields |= {"dtype": str(weight.dtype).removeprefix("torch."), "requires_grad": weight.requires_grad}
-    return fields
+def _rewritten(module: Any, old: nn.Module | None) -> Change:
+    def tensors(holder: nn.Module) -> dict[str, Any]:
+        held = (*holder._parameters.items(), *holder._buffers.items())
+        return {name: tensor for name, tensor in held if tensor is not None}
+
+    own, was = tensors(module), {} if old is None else tensors(old)
+    brought = {name: tensor_of(tensor) for name, tensor in own.items() if name not in was}
+    return {"forward": module.source, "tensors": brought, "gone": sorted(set(was) - set(own))}
 
 
-def _tensor(tensor: torch.Tensor) -> Change:
-    kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return {"kind": kind, "shape": list(tensor.shape), "dtype": dtype, "requires_grad": tensor.requires_grad}
-
-
-def apply_changes(model: nn.Module, found: list[Change]) -> nn.Module:
+def apply_changes(model: nn.Module, found: list[Change], *, trusted: bool = True) -> nn.Module:
     """A copy of `model` with the changes made; new weights are not a number until folded ones are loaded.
 
-    Raises InvalidArgument when the model is not of the structure that the changes were found in.
+    Changes that were read from a file are not `trusted`: their forwards are compiled only if they say nothing but
+    what a fold writes. Raises InvalidArgument for others, and when the model is not of the structure that the
+    changes were found in.
     """
     copy = twin(model)
+    forwards: list[tuple[str, str]] = []
     for change in found:
         path, (parent_path, _, name) = change["path"], change["path"].rpartition(".")
         held = dict(copy.named_modules(remove_duplicate=False))
         old = held.get(path)
         got = type(old).__name__ if old is not None else ""
-        if got != change["was"] or parent_path not in held:
+        if got != change["was"] or parent_path not in held or (change.get("same", path) not in held and path):
             raise InvalidArgument(
                 f"the plan is not of this {type(model).__name__}",
                 where=path,
@@ -105,34 +86,35 @@ def apply_changes(model: nn.Module, found: list[Change]) -> nn.Module:
             )
         if "forward" in change:
             assert old is not None
-            _rewrite(old, change)
-        elif path == "":
-            copy = _make(change)
+            _retensor(old, change)
+            forwards.append((path, change["forward"]))
         else:
-            held[parent_path]._modules[name] = _make(change)
+            new = held[change["same"]] if "same" in change else make(change)
+            if path == "":
+                copy = new
+            else:
+                held[parent_path]._modules[name] = new
+    # A forward names what is put below it: all of that is there now.
+    packages = {type(module).__module__.split(".")[0] for module in model.modules()}
+    for path, source in forwards:
+        module = copy.get_submodule(path)
+        if not trusted:
+            check_source(module, source, packages)
+        rewrite(module, source)
     return copy
 
 
-def _make(change: Change) -> nn.Module:
-    arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in change["arguments"].items()}
-    cls = MADE[change["made"]]
-    if cls is nn.Identity:
-        return nn.Identity().train(change["training"])
-    module = cls(**arguments, dtype=getattr(torch, change.get("dtype", "float32")))
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.fill_(float("nan"))
-    module.requires_grad_(change.get("requires_grad", True))
-    return module.train(change["training"])
-
-
-def _rewrite(module: nn.Module, change: Change) -> None:
-    for name, spec in change["tensors"].items():
-        value = torch.full(spec["shape"], 0).to(getattr(torch, spec["dtype"]))
-        if value.is_floating_point():
-            value.fill_(float("nan"))
-        if spec["kind"] == "parameter":
-            module.register_parameter(name, nn.Parameter(value, requires_grad=spec["requires_grad"]))
-        else:
-            module.register_buffer(name, value)
-    rewrite(module, change["forward"])
+def _retensor(module: nn.Module, change: Change) -> None:
+    for name in change["gone"]:
+        for held in (module._parameters, module._buffers):
+            if name in held:
+                held[name] = None
+    for name, fields in change["tensors"].items():
+        if hasattr(module, name):
+            raise InvalidArgument(
+                f"the plan is not of this {type(module).__name__}",
+                where=change["path"],
+                got=f"a module that has '{name}' already",
+                hint="Apply it to the model that it was made of, freshly built.",
+            )
+        fill(module, name, fields)

@@ -24,6 +24,10 @@ def _brief(equation: str) -> str:
     return equation if len(equation) <= 60 else f"{equation[:57]}..."
 
 
+def _joined(paths: tuple[str, ...]) -> str:
+    return " + ".join(path or "(the model)" for path in paths)
+
+
 def _macs(region: Region) -> str:
     if region.before is None or region.after is None:
         return "unknown"
@@ -36,10 +40,7 @@ def render(
     """The whole plan as text."""
     parts: list[str] = []
     if regions:
-        rows = [
-            (" + ".join(r.paths) or "(the model)", " + ".join(r.types), _brief(r.equation), r.result, _macs(r))
-            for r in regions
-        ]
+        rows = [(_joined(r.paths), " + ".join(r.types), _brief(r.equation), r.result, _macs(r)) for r in regions]
         parts.append(table(("module", "type", "equation", "becomes", "MACs"), rows))
     else:
         parts.append("Nothing folds.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -80,16 +80,20 @@ def plan_whole(
     kept |= frozenset(v for vs in without for v in vs if v < len(captured.program.values))
     refusals = [closed[path] for path in closed if _matters(captured, path, inner)]
     blocking: list[Refusal] = []
+    # What trains is computed anew at each step: it is no constant.
+    trained = {call.number for call in captured.calls if captured.model.get_submodule(call.path).training}
+    baked = {value: n for value, n in captured.program.baked.items() if captured.home[value] not in trained}
+    program = replace(captured.program, baked=baked)
     while True:
-        found = search(captured.program, kept, objective, pricer=pricer, alive=given)
+        found = search(program, kept, objective, pricer=pricer, alive=given)
         parts = _parts(found, captured.program)
         stopped = [why for part in parts if (why := _stops(captured, part)) is not None]
         if not stopped:
             break
-        for value, why, blocks in stopped:
+        for value, refusal, blocks in stopped:
             kept |= {value}
-            refusals.append(why)
-            blocking += [why] * blocks
+            refusals.append(refusal)
+            blocking += [refusal] * blocks
     return Whole(captured, found, parts, kept, refusals, blocking)
 
 
@@ -112,7 +116,7 @@ def _alive_in_training(captured: Captured) -> frozenset[int]:
     """What passes its input in eval mode only (a dropout), by a module that is in training mode."""
     calls = {call.number: call.path for call in captured.calls}
     found = set()
-    for value, step in captured.steps.items():
+    for value in captured.steps:
         module = captured.model.get_submodule(calls[captured.home[value]])
         passes = "dropout" in captured.program.values[value].place.operator or _passes(captured, value)
         if module.training and passes and not isinstance(module, nn.Identity):
@@ -149,6 +153,7 @@ def _closed(captured: Captured) -> dict[str, Refusal]:
         for parameter in module.parameters(recurse=False):
             holders.setdefault(id(parameter), []).append(module)
     exposed = _exposed(captured)
+    trains = any(module.training for module in modules.values())
     for path, module in modules.items():
         kind = type(module).__name__
         own = list(module.parameters(recurse=False))
@@ -158,7 +163,7 @@ def _closed(captured: Captured) -> dict[str, Refusal]:
             reason, hint = "its weights are read outside of its own call too, so they may not change", ""
         elif hasattr(module, "parametrizations") and module.training:
             reason, hint = "its weight is parametrised and in training mode", "Call eval() on it first."
-        elif module.training and any(p.requires_grad and len(holders[id(p)]) > 1 for p in own):
+        elif trains and any(p.requires_grad and len(holders[id(p)]) > 1 for p in own):
             reason = "its weight is shared with another module and still trained"
             hint = "Call eval() first; the fold then clones it."
         else:
@@ -206,7 +211,7 @@ def _parts(found: Rewritten, before: Program) -> tuple[Part, ...]:
     groups: dict[int, list[Accepted]] = {}
     for step in found.accepted:
         groups.setdefault(lead(step.number), []).append(step)
-    parts = []
+    parts: list[Part] = []
     for steps in sorted(groups.values(), key=lambda steps: min(step.number for step in steps)):
         touched = {number for step in steps for number in (*step.changed, *step.dropped)}
         changed = frozenset(n for n in touched if n in live)

@@ -19,8 +19,7 @@ _LARGER = {"inception_v3": (3, 299, 299)}
 def random_input(model: nn.Module, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """A normally distributed input of that shape, in the precision and on the device of the model's parameters."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    device = "cpu" if like.is_meta else like.device
-    return torch.randn(shape, generator=generator).to(dtype=like.dtype, device=device)
+    return torch.randn(shape, generator=generator).to(like)
 
 
 def known_inputs(name: str, model: nn.Module) -> tuple[Tensor, ...] | None:

@@ -8,12 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from convfold.graph.capture.operation import Meta
 from convfold.graph.capture.steps import run
 from convfold.graph.captured import Constant, Step
 
 __all__ = ["Constants"]
+
+
+def _constants_of(step: Step) -> list[Hashable]:
+    """The keys of the constants that a step reads."""
+    return [leaf.key for leaf in tree_leaves((step.args, step.kwargs)) if isinstance(leaf, Constant)]
 
 
 def _cast(tensor: Any, dtype: torch.dtype | None) -> Any:
@@ -36,6 +42,7 @@ class Constants:
     steps: dict[Hashable, Step] = field(default_factory=dict)
     more: dict[str, Callable[[Hashable, torch.dtype | None], Tensor]] = field(default_factory=dict)
     _memo: dict[tuple[Hashable, torch.dtype | None], Any] = field(default_factory=dict)
+    _claimed: set[Hashable] = field(default_factory=set)
 
     def hold(self, key: Hashable, tensor: Tensor) -> Constant:
         """A tensor of the model's own."""
@@ -49,6 +56,18 @@ class Constants:
         self.steps[key] = step
         self.metas[key] = meta
         return Constant(key)
+
+    def claim(self, step: Step) -> list[Step]:
+        """The steps over constants that `step` needs and that no other step has claimed before."""
+        found: list[Step] = []
+        stack = _constants_of(step)
+        while stack:
+            key = stack.pop()
+            if key in self.steps and key not in self._claimed:
+                self._claimed.add(key)
+                found.append(self.steps[key])
+                stack += _constants_of(self.steps[key])
+        return found
 
     def meta(self, key: Hashable) -> Meta:
         meta = self.metas[key]
@@ -78,12 +97,7 @@ class Constants:
 
     def _sources(self, key: Hashable) -> list[Hashable]:
         if key in self.steps:
-            found: list[Hashable] = []
-            step = self.steps[key]
-            torch.utils._pytree.tree_map(
-                lambda leaf: found.append(leaf.key) if isinstance(leaf, Constant) else None, (step.args, step.kwargs)
-            )
-            return found
+            return _constants_of(self.steps[key])
         assert isinstance(key, tuple)
         kind, *rest = key
         if kind in ("flat", "transposed", "negative", "inverse", "times"):

@@ -7,14 +7,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convfold.graph.operators import is_layout
+
 __all__ = ["executed"]
-
-_LAYOUT = frozenset({"_to_copy", "_unsafe_view", "clone", "copy", "copy_", "lift", "lift_fresh", "lift_fresh_copy"})
-
-
-def _is_layout(target: Any) -> bool:
-    name = str(target.overloadpacket.__name__)
-    return target.is_view or name in _LAYOUT or name.endswith("_copy") or "empty" in name
 
 
 class _Count(TorchDispatchMode):
@@ -23,7 +18,7 @@ class _Count(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += not _is_layout(func)
+        self.count += not is_layout(func)
         return func(*args, **(kwargs or {}))
 
 
@@ -33,7 +28,7 @@ def executed(target: Any, args: Any, kwargs: Any) -> int:
     An operator that torch composes of others is run to see them.
     """
     if not torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd"):
-        return 0 if _is_layout(target) else 1
+        return 0 if is_layout(target) else 1
     try:
         with _Count() as counter, torch.no_grad():
             target(*args, **kwargs)

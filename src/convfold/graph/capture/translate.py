@@ -79,10 +79,10 @@ class Translation:
             self._mark(node)
         elif name in _CHECKS or name in SPLITS:
             return  # the pieces of a split are selections of what it splits
+        elif written(node):  # before what gives no tensor: a write may give nothing
+            self._written(node, index)
         elif not isinstance(node.target, torch._ops.OpOverload) or _is_number(node.meta.get("val")):
             self._other(node)
-        elif written(node):
-            self._written(node, index)
         else:
             self._note_parent(node, node.all_input_nodes)
             self.storage.bind(node, self._again(node))

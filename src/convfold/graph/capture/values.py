@@ -86,7 +86,10 @@ class Values:
         self.program.add(value, define(number))
         self.dims[number], self._metas[number] = dims, meta
         self.steps[number], self.home[number] = step, self.call
-        self.program.operators[number] = count
+        computed = sum(self._executed(claimed) for claimed in self.constants.claim(step))
+        self.program.operators[number] = count + computed
+        if computed:
+            self.program.baked[number] = computed
         return Ref(number)
 
     def opaque(self, node: fx.Node | None, step: Step, meta: Meta | None, count: int) -> Ref:

@@ -60,6 +60,7 @@ def capture(model: nn.Module, given: ExampleInputs) -> Captured:
         sizes=translation.values.dims,
         tensor=constants,
         names=names,
+        computed=constants.steps,
         symbols=symbols,
         example=example,
         hooked=hooked_paths(model),

@@ -13,6 +13,7 @@ from convfold.graph.captured import Call, Captured, Constant, Ref, Size, Step
 from convfold.graph.program import Linear, Node, Program
 from convfold.plan.emission.borders import has_map
 from convfold.plan.emission.outline import nearest, outlined
+from convfold.plan.emission.recipes import names_in
 
 __all__ = ["Change", "leaves_of", "refs"]
 
@@ -219,11 +220,16 @@ class Change:
         """The calls made during `call`, itself first."""
         return (self.calls[number] for number in range(call, self.end[call]) if number in self.calls)
 
-    def constants(self, values: frozenset[int]) -> set[str]:
-        """The names of the plain parameters and buffers that the original steps of `values` read."""
+    def constants(self, values: frozenset[int], *, named: bool = False) -> set[str]:
+        """The names of the parameters and buffers that the original steps of `values` read.
+
+        What an operator computed of others counts as these; with `named`, only what is read by its own name counts.
+        """
         held = (self.steps[v] for v in values if v in self.steps)
         keys = {leaf.key for step in held for leaf in leaves_of(step.args, step.kwargs) if isinstance(leaf, Constant)}
-        return {self.captured.names[key] for key in keys if key in self.captured.names}
+        if named:
+            return {self.captured.names[key] for key in keys if key in self.captured.names}
+        return {name for key in keys for name in names_in(self.captured, key)}
 
 
 def _kernel_size(node: Node) -> int:

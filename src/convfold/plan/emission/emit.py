@@ -195,7 +195,9 @@ def _build(
 def _dropped(change: Change, places: Places, sources: dict[str, str]) -> dict[str, Tensor]:
     """Tensors of rewritten modules that only what is gone has read."""
     captured, found = change.captured, {}
-    alive = change.constants(change.live - change.changed) | places.used
+    inlined = places.inlined
+    alive = change.constants(change.live - change.changed - inlined) | change.constants(inlined, named=True)
+    alive |= places.used
     gone = {n for v in change.was for key in _keys_behind(change, v) for n in names_in(captured, key)} - alive
     gone |= change.constants(change.was) - alive
     for path in sources:

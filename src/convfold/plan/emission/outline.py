@@ -124,7 +124,11 @@ def nearest(before: Program, after: Program) -> Program:
     the module that it was in, and after the dropout.
     """
     live = set(after.live())
-    through = {v: n.inputs[0] for v, n in before.nodes.items() if is_identity(n) and after.nodes.get(v) in (None, n)}
+    through = {
+        v: n.inputs[0]
+        for v, n in before.nodes.items()
+        if is_identity(n) and not before.operators.get(v) and after.nodes.get(v) in (None, n)
+    }
     nodes = dict(after.nodes)
     for value in live:
         node = nodes.get(value)

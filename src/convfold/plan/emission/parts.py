@@ -94,7 +94,9 @@ class Builder:
         if pads_apart(m):
             shape = replace(shape, window=tuple(axis.shifted(-axis.lo, -axis.hi) for axis in window))
         # Built without memory, so that no time goes into numbers that are replaced at once.
-        module: Any = as_module(shape, self._like(originals))
+        like = self._like(originals)
+        # A mode of padding that pads nothing is executed all the same.
+        module: Any = as_module(shape, None if getattr(like, "padding_mode", "zeros") != "zeros" else like)
         if weights is not None:
             kernel = weights.conv(m, part.dims, m.cols).weight.to(device=device, dtype=dtype)
             for last in {layout(t) for t in originals if t.dim() == part.dims + 2} & set(_LAST):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -51,18 +50,18 @@ class Places(Namer):
         for outcome in self.outcomes:
             held = change.below(outcome.call.number) if outcome.kind == "untouched" else [outcome.call]
             self.alive |= {id(self.modules[c.path]) for c in held}
-        for name in change.constants(frozenset(self._inlined())):
+        for name in change.constants(self.inlined, named=True):
             self.alive.add(id(self.modules[name.rpartition(".")[0]]))
         self._taken: set[int] = set()
         self._names: dict[int, set[str]] = {}
         self._dead: dict[str, bool] = {}
         self.enter("")
 
-    def _inlined(self) -> Iterator[int]:
-        for outcome in self.outcomes:
-            for unit in outcome.units:
-                if unit.outcome is None and unit.value not in self.change.changed:
-                    yield unit.value
+    @property
+    def inlined(self) -> frozenset[int]:
+        """The values that rewritten forwards compute by their original operators: of constants, baked ones."""
+        units = (unit for outcome in self.outcomes for unit in outcome.units if unit.outcome is None)
+        return frozenset(unit.value for unit in units if unit.value not in self.change.changed)
 
     def enter(self, path: str) -> None:
         """From now on the module at `path` is written."""
@@ -159,8 +158,10 @@ class Places(Namer):
             return False
         if id(module) in self._contributed:
             return True
-        held = [*module._parameters.items(), *module._buffers.items()]
-        return all(tensor is None or f"{path}.{name}" in self._consumed for name, tensor in held)
+        held = [name for name, t in (*module._parameters.items(), *module._buffers.items()) if t is not None]
+        # Nothing reads how many batches were seen: it goes with the statistics.
+        read = [name for name in held if name != "num_batches_tracked" or "running_mean" not in held]
+        return all(f"{path}.{name}" in self._consumed for name in read)
 
     def removed(self) -> list[str]:
         """The largest dead modules whose place nothing has taken, by path."""

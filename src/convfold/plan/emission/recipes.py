@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from convfold.graph.captured import Captured
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from convfold.graph.captured import Captured, Constant
 from convfold.graph.maps import After, Block, Columns, Direct, Given, Map, Plus, Rows, Seen
 from convfold.graph.program import Shift, ShiftGiven, ShiftJoin, ShiftPlus
 
@@ -48,9 +51,29 @@ def keys_of(*roots: Map | Shift | None) -> Iterator[Hashable]:
 
 
 def names_in(captured: Captured, key: Any) -> Iterator[str]:
-    """The names of the model's own tensors in a key, which may be derived from others."""
-    if isinstance(key, tuple):
-        for part in key:
-            yield from names_in(captured, part)
-    elif key is not None and key in captured.names:
-        yield captured.names[key]
+    """The names of the model's own tensors in a key, which may be derived of others, each once.
+
+    The kernel and the bias of a block's own equation are made of every number that the block holds.
+    """
+    stack, seen = [key], set()
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current is not None and current in captured.names:
+            yield captured.names[current]
+        elif current in captured.computed:
+            step = captured.computed[current]
+            leaves = tree_leaves((step.args, step.kwargs))
+            stack += [leaf.key for leaf in reversed(leaves) if isinstance(leaf, Constant)]
+        elif isinstance(current, tuple) and current[:1] in (("op.weight",), ("op.bias",)):
+            yield from _held(captured.model.get_submodule(current[1]), current[1])
+        elif isinstance(current, tuple):
+            stack += reversed(current)
+
+
+def _held(module: nn.Module, path: str) -> Iterator[str]:
+    prefix = f"{path}." if path else ""
+    tensors = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    yield from (prefix + name for name, tensor in tensors if tensor.is_floating_point())

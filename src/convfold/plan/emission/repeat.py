@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from convfold.graph.captured import Ref, Step
-from convfold.graph.program import Elementwise, Spatial
+from convfold.graph.program import Elementwise, Opaque, Spatial
 from convfold.plan.emission.change import Change
 
 __all__ = ["repeated_step"]
@@ -15,8 +15,10 @@ __all__ = ["repeated_step"]
 _SHAPED = frozenset({"view", "reshape", "_unsafe_view", "expand", "broadcast_to"})
 
 
-def repeated_step(change: Change, value: int, node: Spatial | Elementwise) -> Step:
+def repeated_step(change: Change, value: int, node: Spatial | Elementwise | Opaque) -> Step:
     """The step of the value that `node` is like, on its own source and with its own number of channels."""
+    if isinstance(node, Opaque):
+        return change.steps[value]
     step = change.steps[node.like]
     (before,) = set(change.before.nodes[node.like].inputs)
     step = _with_source(step, before, node.source)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from sympy import Symbol
 from torch.utils._sympy.printers import PythonPrinter
 
 from convfold.graph.captured import Constant, Ref, Size
@@ -77,13 +78,24 @@ class Scope:
         found = self._read_off(expression)
         if found is not None:
             return found
-        symbols = {symbol: self._read_off(symbol) for symbol in expression.free_symbols}
-        if any(text is None for text in symbols.values()):
-            raise UnknownSize(str(expression))
-        text = str(PythonPrinter().doprint(expression))
-        for symbol, read in sorted(symbols.items(), key=lambda pair: -len(str(pair[0]))):
-            text = text.replace(str(symbol), str(read))
+        names: dict[str, str] = {}
+        text = str(PythonPrinter().doprint(self._in_sizes(expression, names)))
+        for name, read in names.items():
+            text = text.replace(name, read)
         return text if text.isdigit() else f"({text})"
+
+    def _in_sizes(self, expression: Any, names: dict[str, str]) -> Any:
+        """The expression over sizes that can be read off, each a symbol of its own, noted in `names`."""
+        read = self._read_off(expression)
+        if read is not None:
+            name = f"size_{len(names)}_of"
+            names[name] = read
+            return Symbol(name, integer=True, positive=True)
+        if expression.is_Symbol:
+            raise UnknownSize(str(expression))
+        if not expression.args:
+            return expression
+        return expression.func(*(self._in_sizes(part, names) for part in expression.args))
 
     def _read_off(self, expression: Any) -> str | None:
         for value, text in self._text.items():

@@ -17,7 +17,7 @@ from torch import nn
 from convfold.graph.capture.steps import functional
 from convfold.graph.captured import Constant, Ref, Size, Step
 
-__all__ = ["attribute", "identifier", "imports", "literal", "spell", "tree"]
+__all__ = ["FUNCTIONS", "METHODS", "attribute", "identifier", "imports", "literal", "spell", "tree"]
 
 aten: Any = torch.ops.aten
 Leaf = Callable[[Any], str]
@@ -66,6 +66,18 @@ _METHODS: dict[Any, str] = {
     # Strides may have changed: a view may be none any more.
     aten.view.default: "reshape",
 }
+# All that a rewritten forward calls besides modules and operators by their full name.
+FUNCTIONS = frozenset(_CALLS.values()) | {
+    "F.avg_pool1d",
+    "F.avg_pool3d",
+    "F.batch_norm",
+    "F.dropout",
+    "F.layer_norm",
+    "torch.add",
+    "torch.addcmul",
+    "torch.device",
+}
+METHODS = frozenset(_METHODS.values()) | {"index_select", "movedim"}
 
 
 def identifier(name: str) -> str:

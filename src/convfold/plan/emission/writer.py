@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from convfold.graph.captured import Call, Constant, Ref, Size, Step
-from convfold.graph.program import Concat, Elementwise, Linear, Spatial
+from convfold.graph.program import Concat, Elementwise, Linear, Opaque, Spatial
 from convfold.plan.emission.change import Change, refs
 from convfold.plan.emission.outcome import Outcome, Unit
 from convfold.plan.emission.repeat import repeated_step
@@ -182,7 +182,8 @@ class _Writer:
 
     def _definition(self, value: int) -> tuple[str, str]:
         change = self.change
-        if value not in change.changed:
+        # What is redefined without being linear has its constants baked; its operator is the same.
+        if value not in change.changed or isinstance(change.after.nodes[value], Opaque):
             step = change.steps[value]
             self.imports |= imports((step.args, step.kwargs))
             return spell(step, self._leaf), _operator(step)

@@ -17,6 +17,7 @@ DEPTH, WIDTH = 6, 48
 
 LAWS: dict[str, str] = {
     "alternative": "its own equation: the module says what it computes",
+    "bake": "what a forward computes of constants is a constant",
     "inline": "chains compose, branches of one input add up",
     "columns": "a convolution over a concatenation takes in its pieces' maps by columns",
     "dissolve": "a value is taken into everything that reads it",
@@ -43,6 +44,8 @@ def moves(state: State, number: int) -> Iterator[Move]:
     alternative = state.program.alternatives.get(number)
     if alternative is not None and alternative is not node and all(map(state.is_there, alternative.inputs)):
         yield Move("alternative", _define(number, alternative))
+    if number in state.program.baked and node is state.original.get(number) and number not in state.kept:
+        yield Move("bake", _define(number, replace(node)))
     yield from _before(state, number)
     if isinstance(node, Linear):
         yield from _inlinings(state, number)
@@ -111,7 +114,11 @@ def _inlinings(state: State, number: int) -> Iterator[Move]:
     for root in above:
         bit = 1 << position[root]
         sets.append(frozenset(a for a in openable if a != root and above[a] & bit))
-    sets += [frozenset({source}) for source in dict.fromkeys(inputs) if source in openable]
+    for source in dict.fromkeys(inputs):
+        if source in openable:
+            sets.append(frozenset({source}))
+            # One branch of a value at a time: the others may lead on to where nothing is gained.
+            sets += [frozenset({source, inner}) for inner in state.nodes[source].inputs if inner in openable]
     done: set[frozenset[int]] = {frozenset()}
     for inside in sorted(sets, key=len, reverse=True):
         if inside in done:

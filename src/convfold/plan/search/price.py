@@ -67,6 +67,7 @@ def price(program: Program, number: int, node: Node, original: bool) -> Price:
     if not isinstance(node, Linear):
         # A frontend knows what an operator of its own executes, also where it is repeated.
         like = None if isinstance(node, Concat) else program.operators.get(node.like)
+        like = None if like is None or isinstance(node, Concat) else like - program.baked.get(node.like, 0)
         operators = known if known is not None else 1 if like is None else like
         if isinstance(node, Spatial) and node.free:
             operators = 0

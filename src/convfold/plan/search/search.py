@@ -50,16 +50,29 @@ def search(
     The outcome depends on the order in which values are visited: backwards and (with `both`) forwards are
     tried, and the better one is returned. Every accepted move lowers the objective, so it ends.
     """
-    backward = _run(State(program, kept, pricer, alive), objective, reverse=True)
+    backward = _run(State(program, kept, pricer, alive), objective, reverse=True, both=both)
     if not both:
         return backward
-    forward = _run(State(program, kept, pricer, alive), objective, reverse=False)
+    forward = _run(State(program, kept, pricer, alive), objective, reverse=False, both=both)
     return forward if objective(forward.price.minus(backward.price)) else backward
 
 
-def _run(state: State, objective: Objective, reverse: bool) -> Rewritten:
-    kept = state.kept
+def _run(state: State, objective: Objective, reverse: bool, both: bool) -> Rewritten:
+    """Visit all values in one direction, and (with `both`) in the other and back, until neither finds a move."""
     found = Rewritten(state.program, state.total())
+    idle = 0
+    while idle < (2 if both else 1):
+        made = len(found.accepted)
+        _pass(state, objective, reverse, found)
+        idle = 1 if len(found.accepted) > made else idle + 1
+        reverse = not reverse
+        if not both:
+            break
+    found.program, found.price = state.finished(), state.total()
+    return found
+
+
+def _pass(state: State, objective: Objective, reverse: bool, found: Rewritten) -> None:
     order = sorted(state.nodes, reverse=reverse)
     # What a frontend vouches for comes first: later, what it reads may be written out already.
     vouched = [number for number in order if number in state.program.alternatives]
@@ -67,15 +80,13 @@ def _run(state: State, objective: Objective, reverse: bool) -> Rewritten:
     while queue:
         number = queue.popleft()
         waiting.discard(number)
-        if number not in state.nodes or number in kept:
+        if number not in state.nodes or number in state.kept:
             continue
         touched = _improve(state, number, objective, found)
         for other in sorted(touched, reverse=reverse):
             if other in state.nodes and other not in waiting:
                 waiting.add(other)
                 queue.append(other)
-    found.program, found.price = state.finished(), state.total()
-    return found
 
 
 def _improve(state: State, number: int, objective: Objective, found: Rewritten) -> set[int]:
