@@ -141,7 +141,7 @@ def test_a_class_without_the_kernel_gives_a_new_function_only_when_asked(name: s
     costs = convfold.cost(wide, x), convfold.cost(plain, x)
     assert costs[1].macs <= costs[0].macs
     assert costs[1].convolutions <= costs[0].convolutions
-    assert costs[1].operators < costs[0].operators
+    assert costs[1].operators <= costs[0].operators
     # By modules: where one kernel would cost more the block stays; repmlp keeps its gate and loses its local part.
     points = [getattr(model.get_submodule(path), "kernel_size", ()) == (1, 1) and name != "repmlp" for path in paths]
     left = [nn.Conv2d if point else cls for point in points]

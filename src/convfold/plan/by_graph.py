@@ -35,10 +35,11 @@ OBJECTIVES: dict[str, Objective] = {"macs": by_macs, "latency": by_latency, "ops
 
 @dataclass
 class ByGraph:
-    """The parts of one captured graph that change."""
+    """The parts of one captured graph that change; `structure` is what they become, without numbers."""
 
     model: nn.Module
     whole: Whole
+    structure: Emitted
     objective: Objective
     pricer: Pricer
     regions: tuple[Region, ...]
@@ -65,30 +66,35 @@ class ByGraph:
                 rolled_back.append(_rolled_back(region, certificate))
                 warnings.warn(ConvfoldWarning(str(rolled_back[-1])), stacklevel=3)
                 undone.append(part.values)
-            whole = plan_whole(whole.captured, self.objective, self.pricer, undone)
+            whole, _ = _planned(whole.captured, self.objective, self.pricer, undone)
             regions = tuple(_region(whole, part) for part in whole.parts)
 
     def shadow(self) -> nn.Module:
         """The structure of the folded copy, on the meta device."""
-        return self._structure().module
+        return self.structure.module
+
+    def made(self) -> frozenset[str]:
+        """Where modules of the fold stand, one that looks as before too."""
+        homes = self.structure.homes
+        return frozenset(homes[value] for part in self.whole.parts for value in part.changed if value in homes)
 
     def keys(self) -> dict[str, str]:
         """Old names of the state dict to new; a tensor held under several names has each of them."""
-        found, held = self._structure().keys, self.model.state_dict(keep_vars=True)
+        found, held = self.structure.keys, self.model.state_dict(keep_vars=True)
         by_tensor = {id(held[name]): new for name, new in found.items() if name in held}
         new = {name: found.get(name, by_tensor.get(id(tensor), "")) for name, tensor in held.items()}
         return {name: target for name, target in new.items() if target}
 
-    def drawn(self) -> dict[str, Any]:
-        """The graphs before and after, the operators beside convolutions, and number and laws of each region."""
+    def drawn(self, path: str = "") -> dict[str, Any]:
+        """The graphs before and after, the operators beside convolutions, and number and laws of each region.
+
+        `path` is where the planned model stands in another.
+        """
         return {
             "graphs": graphs(self.whole),
-            "operators": operator_rows(self.whole, self.refusals),
+            "operators": operator_rows(self.whole, self.refusals, self.structure.homes, path),
             "laws": [(part.number, part.laws) for part in self.whole.parts],
         }
-
-    def _structure(self) -> Emitted:
-        return emit(self.whole.captured, self.whole.after, self.model, None)
 
 
 def _rolled_back(region: Region, certificate: Certificate) -> Refusal:
@@ -109,12 +115,25 @@ def decide(model: nn.Module, captured: Captured, objective: str) -> ByGraph:
     if objective == "latency":
         tensor = next(model.parameters(), torch.empty(0))
         pricer = Stopwatch(tensor.device, tensor.dtype)
-    whole = plan_whole(captured, accepts, pricer)
+    whole, structure = _planned(captured, accepts, pricer)
     if isinstance(pricer, Stopwatch):
         pricer.save()
     regions = tuple(_region(whole, part) for part in whole.parts)
     refusals = (*whole.refusals, *left_alone(whole))
-    return ByGraph(model, whole, accepts, pricer, regions, refusals, tuple(whole.blocking))
+    return ByGraph(model, whole, structure, accepts, pricer, regions, refusals, tuple(whole.blocking))
+
+
+def _planned(
+    captured: Captured, accepts: Objective, pricer: Pricer, undone: Iterable[frozenset[int]] = ()
+) -> tuple[Whole, Emitted]:
+    """The plan and its structure; no part changes where forwards that have to stay leave no way to write it."""
+    whole = plan_whole(captured, accepts, pricer, undone)
+    try:
+        return whole, emit(captured, whole.after, captured.model, None)
+    except NotFoldable as error:
+        whole = plan_whole(captured, accepts, pricer, [frozenset(captured.home)])
+        whole.refusals += [why for why in (error.refusal,) if why not in whole.refusals]
+        return whole, emit(captured, whole.after, captured.model, None)
 
 
 def _region(whole: Whole, part: Part) -> Region:

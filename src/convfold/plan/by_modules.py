@@ -40,6 +40,10 @@ class ByModules:
         """The structure of the folded copy, on the meta device."""
         return shadow(self.model, self.regions)
 
+    def made(self) -> frozenset[str]:
+        """Where modules of the fold stand."""
+        return frozenset(region.paths[0] for region in self.regions)
+
     def keys(self) -> dict[str, str]:
         """Old names of the state dict to new."""
         return _keys(self.model, self.shadow(), self.regions)

@@ -46,6 +46,10 @@ class ByParts:
             copied = replace_module(copied, path, part.shadow())
         return copied
 
+    def made(self) -> frozenset[str]:
+        """Where modules of the fold stand."""
+        return frozenset(_under(path, inner) for path, part in self.inside.items() for inner in part.made())
+
     def keys(self) -> dict[str, str]:
         """Old names of the state dict to new."""
         keys = {name: name for name in self.model.state_dict()}
@@ -64,7 +68,7 @@ class ByParts:
         }
         start, first = 0, 0
         for path, part in self.inside.items():
-            own = part.drawn()
+            own = part.drawn(path)
             for which, graph in own["graphs"].items():
                 whole["graphs"][which]["nodes"] += [_moved(node, path, start, first) for node in graph["nodes"]]
                 whole["graphs"][which]["edges"] += [[a + start, b + start] for a, b in graph["edges"]]

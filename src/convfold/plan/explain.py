@@ -120,8 +120,13 @@ def _beside(program: Program, number: int, readers: dict[int, set[int]]) -> bool
     return dense(number) or any(map(dense, (*node.inputs, *readers[number])))
 
 
-def operator_rows(whole: Whole, refusals: tuple[Refusal, ...]) -> list[dict[str, Any]]:
-    """One row for each linear operator that is a convolution or beside one: its outcome and the reason."""
+def operator_rows(
+    whole: Whole, refusals: tuple[Refusal, ...], homes: dict[int, str], path: str = ""
+) -> list[dict[str, Any]]:
+    """One row for each linear operator that is a convolution or beside one: its outcome and the reason.
+
+    `homes` gives the module that computes each value that is left; `path` is where the captured model stands.
+    """
     program, live = whole.before, set(whole.after.live())
     readers = program.users()
     parts: dict[int, Part] = {value: part for part in whole.parts for value in part.values}
@@ -135,8 +140,8 @@ def operator_rows(whole: Whole, refusals: tuple[Refusal, ...]) -> list[dict[str,
         row = {"id": number, "operator": place.operator, "module": place.module, "line": place.line}
         row |= {"region": None if part is None else part.number, "hint": ""}
         if part is not None and number not in live:
-            homes = [_home(whole, value) for value in sorted(part.changed)]
-            outcome, reason = f"folded into {', '.join(dict.fromkeys(homes))}", "; ".join(part.laws)
+            into = [_home(whole, value, homes, path) for value in sorted(part.changed)]
+            outcome, reason = f"folded into {', '.join(dict.fromkeys(into))}", "; ".join(part.laws)
         elif part is not None:
             outcome, reason = f"became {describe_node(whole.after.nodes[number])}", "; ".join(part.laws)
         else:
@@ -161,7 +166,7 @@ def left_alone(whole: Whole) -> list[Refusal]:
             reason = whole.found.reasons.get(number, "its parts are cheaper")
             hint = "block.fold() folds it all the same."
             found[place.module] = Refusal(place.kind, reason, place.module, hint)
-        elif place.operator == "batch_norm" and number not in whole.kept:
+        elif place.operator == "batch_norm" and not (number in whole.kept and _explained(place.module, known)):
             found.setdefault(place.module, _refused(whole, number, known))
     paths = {call.path for call in whole.captured.calls} | _read_from_outside(whole)
     for path, module in whole.captured.model.named_modules():
@@ -178,6 +183,12 @@ def _read_from_outside(whole: Whole) -> set[str]:
     return {name.rpartition(".")[0] for name in names if name is not None}
 
 
+def _explained(path: str, known: dict[str, Refusal]) -> bool:
+    """Whether a module, or one around it, is listed already."""
+    parts = path.split(".") if path else []
+    return any(".".join(parts[:end]) in known for end in range(len(parts) + 1))
+
+
 def _refused(whole: Whole, number: int, known: dict[str, Refusal]) -> Refusal:
     place = whole.before.values[number].place
     reason, hint = _norm_reason(whole, number, known)
@@ -186,15 +197,19 @@ def _refused(whole: Whole, number: int, known: dict[str, Refusal]) -> Refusal:
 
 def _norm_reason(whole: Whole, number: int, known: dict[str, Refusal]) -> tuple[str, str]:
     module = whole.captured.model.get_submodule(whole.before.values[number].place.module)
-    if isinstance(whole.before.nodes[number], Opaque) and getattr(module, "running_mean", None) is None:
-        hint = "Build it with track_running_stats=True and let it see data."
-        return "it keeps no running statistics, so it is no fixed linear map", hint
+    step = whole.captured.steps[number]
+    # Position 5 of aten.batch_norm: whether it uses the statistics of the batch.
+    if len(step.args) > 5 and step.args[5] is True:
+        if getattr(module, "running_mean", None) is None:
+            hint = "Build it with track_running_stats=True and let it see data."
+            return "it keeps no running statistics, so it is no fixed linear map", hint
+        return "it uses the statistics of each batch, in eval mode too, so it is no fixed linear map", ""
     return _reason(whole, number, whole.before.values[number].place.module, known)
 
 
-def _home(whole: Whole, value: int) -> str:
-    place = whole.after.values[value].place
-    return f"{describe_node(whole.after.nodes[value]).split(',')[0]} in {place.module or 'the model'}"
+def _home(whole: Whole, value: int, homes: dict[int, str], path: str) -> str:
+    home = ".".join(filter(None, (path, homes.get(value, whole.after.values[value].place.module))))
+    return f"{describe_node(whole.after.nodes[value]).split(',')[0]} in {home or 'the model'}"
 
 
 def _reason(whole: Whole, number: int, module: str, by_place: dict[str, Refusal]) -> tuple[str, str]:

@@ -18,6 +18,9 @@ from convfold.verify import Certificate
 __all__ = ["Explanation", "explanation"]
 
 
+_MOST = (32, 16, 22, 34, 28)  # characters of the columns
+
+
 class Planned(Protocol):
     """What of a plan is explained."""
 
@@ -40,11 +43,17 @@ class Explanation:
 
     def __str__(self) -> str:
         rows = [
-            (row["module"] or "(the model)", row["operator"], row["line"], row["outcome"], row["reason"])
+            (
+                row["module"] or "(the model)",
+                row["operator"],
+                row["line"].rpartition("/")[2],
+                row["outcome"],
+                row["reason"],
+            )
             for row in self.fields["operators"]
         ]
         head = ("module", "operator", "line", "outcome", "why")
-        return table(head, rows) if rows else "No operator stands beside a convolution."
+        return table(head, rows, _MOST) if rows else "No operator stands beside a convolution."
 
 
 def _outcome(region: Region, laws: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +16,13 @@ from convfold.errors import FileProblem, InvalidArgument, InvalidType, NotEqual,
 from convfold.files import write_text
 from convfold.graph import describe
 from convfold.graph import example_inputs as read_inputs
+from convfold.graph.capture import check_tensors
 from convfold.plan.by_graph import OBJECTIVES, by_graph
 from convfold.plan.by_modules import by_modules, totals
 from convfold.plan.by_parts import by_parts
 from convfold.plan.explanation import Explanation, explanation
 from convfold.plan.regions import Region
-from convfold.plan.structure import apply_changes, changes
+from convfold.plan.structure import apply_changes, changes, read_changes
 from convfold.plan.table import render
 from convfold.verify import Certificate
 
@@ -39,6 +41,7 @@ class Decision(Protocol):
 
     def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]: ...
     def shadow(self) -> nn.Module: ...
+    def made(self) -> frozenset[str]: ...
     def keys(self) -> dict[str, str]: ...
 
 
@@ -67,7 +70,7 @@ class Plan:
 
     @property
     def after(self) -> CostReport | None:
-        """The cost of the model as it will be, counted on its structure; None without example inputs."""
+        """The cost of the model as it will be, counted on its structure where that can be run; None without example inputs."""
         return self._report("after")
 
     @property
@@ -81,9 +84,18 @@ class Plan:
         if self._decision is None or self._inputs is None:
             return None
         if which not in self._held:
-            model = self._decision.model if which == "before" else self._decision.shadow()
-            self._held[which] = cost(model, self._inputs)
+            decision = self._decision
+            self._held[which] = cost(decision.model, self._inputs) if which == "before" else self._counted(decision)
         return self._held[which]  # type: ignore[no-any-return]
+
+    def _counted(self, decision: Decision) -> CostReport:
+        """The cost after: of the structure, or where the data decide what is executed, of the folded model."""
+        try:
+            return cost(decision.shadow(), self._inputs)
+        except InvalidArgument:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is rolled back; `apply` says it
+                return cost(decision.emit()[0], self._inputs)
 
     def apply(self, model: nn.Module | None = None) -> nn.Module:
         """The folded copy of the planned model.
@@ -101,7 +113,7 @@ class Plan:
                 raise InvalidArgument(
                     "a loaded plan needs the model to apply it to", got="apply()", expected="apply(model)"
                 )
-            return apply_changes(model, self._held["changes"])
+            return apply_changes(model, self._held["changes"], trusted=False)
         if model is not None and model is not self._decision.model:
             apply_changes(model, self._changes())  # raises where the structures differ
             return plan(model, self._inputs, self.objective).apply()
@@ -120,7 +132,7 @@ class Plan:
     def _changes(self) -> list[dict[str, Any]]:
         if self._decision is None:
             return list(self._held["changes"])
-        return changes(self._decision.model, self._decision.shadow())
+        return changes(self._decision.model, self._decision.shadow(), self._decision.made())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -187,7 +199,8 @@ def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs
       this machine (and remembered, see `convfold.plan.search.latency`). These two may trade, and print what.
 
     Without inputs only modules and the flow between them are used, and costs are None. The model is not touched.
-    Raises InvalidArgument when the model does not run on the inputs, or for an unknown objective.
+    Raises InvalidArgument when the model does not run on the inputs, for weights that are quantised or sparse, and
+    for an unknown objective.
     """
     if not isinstance(model, nn.Module):
         raise InvalidType("plan reads modules", got=type(model).__name__, expected="torch.nn.Module")
@@ -207,6 +220,7 @@ def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs
 def _decided(model: nn.Module, example_inputs: object, objective: str) -> Decision:
     if example_inputs is None or _has_no_values(model):
         return by_modules(model, example_inputs)
+    check_tensors(model)
     given = read_inputs(model, example_inputs)
     try:
         return by_graph(model, given, objective)
@@ -226,7 +240,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             raise ValueError(f"format {fields['format']!r}")
         refusals, blocking = (tuple(Refusal(**r) for r in fields[key]) for key in ("refusals", "blocking"))
         regions = tuple(Region.from_dict(region) for region in fields["regions"])
-        held = {"keys": dict(fields["keys"]), "changes": list(fields["changes"])}
+        held = {"keys": dict(fields["keys"]), "changes": read_changes(fields["changes"])}
         held |= {f"{name} totals": fields[name] for name in ("before", "after")}
         return Plan(regions, refusals, blocking, fields["objective"], _held=held)
     except (OSError, ValueError, KeyError, TypeError) as error:

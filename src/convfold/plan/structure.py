@@ -13,7 +13,7 @@ from convfold.plan.emission.allowed import check_source
 from convfold.plan.emission.rewritten import Rewritten, rewrite
 from convfold.plan.made import MADE, arguments_of, fill, made_of, make, tensor_of
 
-__all__ = ["apply_changes", "changes"]
+__all__ = ["apply_changes", "changes", "read_changes"]
 
 Change = dict[str, Any]
 
@@ -35,11 +35,10 @@ def changes(original: nn.Module, folded: nn.Module, made: Iterable[str] = ()) ->
         entry = {"path": path, "was": "" if held is None else type(held).__name__}
         old = None if fresh else held
         if isinstance(module, Rewritten):
-            assert isinstance(module, nn.Module)
-            if id(module) not in first:
+            if type(module) is not type(held) and id(module) not in first:
                 first[id(module)] = path
                 found.append({**entry, **_rewritten(module, held)})
-        elif type(module) in MADE.values() and (path in new or _differs(module, old)):
+        elif type(module) in MADE.values() and (path in new - {""} or _differs(module, old)):
             known = first.setdefault(id(module), path)
             entry["was"] = "" if fresh else entry["was"]
             found.append({**entry, **(made_of(module) if known == path else {"same": known})})
@@ -62,6 +61,19 @@ def _rewritten(module: Any, old: nn.Module | None) -> Change:
     return {"forward": module.source, "tensors": brought, "gone": sorted(set(was) - set(own))}
 
 
+_FIELDS = {"path": str, "was": str, "forward": str, "tensors": dict, "gone": list, "made": str, "same": str}
+_KINDS = ({"made", "arguments", "training"}, {"same"}, {"forward", "tensors", "gone"})
+
+
+def read_changes(fields: Any) -> list[Change]:
+    """Changes as a file holds them. Raises ValueError for what cannot be any."""
+    for change in fields:
+        whole = isinstance(change, dict) and {"path", "was"} <= change.keys() and any(k <= change.keys() for k in _KINDS)
+        if not whole or not all(isinstance(change.get(name, cls()), cls) for name, cls in _FIELDS.items()):
+            raise ValueError(f"a change {str(change)[:60]}")
+    return list(fields)
+
+
 def apply_changes(model: nn.Module, found: list[Change], *, trusted: bool = True) -> nn.Module:
     """A copy of `model` with the changes made; new weights are not a number until folded ones are loaded.
 
@@ -76,7 +88,7 @@ def apply_changes(model: nn.Module, found: list[Change], *, trusted: bool = True
         held = dict(copy.named_modules(remove_duplicate=False))
         old = held.get(path)
         got = type(old).__name__ if old is not None else ""
-        if got != change["was"] or parent_path not in held or (change.get("same", path) not in held and path):
+        if got != change["was"] or parent_path not in held or change.get("same", "") not in held:
             raise InvalidArgument(
                 f"the plan is not of this {type(model).__name__}",
                 where=path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -77,8 +78,11 @@ def plan_whole(
     closed = _closed(captured)
     given, inner = _values_of(captured, set(closed))
     kept = inner | _alive_in_training(captured)
+    # A forward that writes to what the model holds stays as it is: written anew it would not.
+    kept |= frozenset(value for value, number in captured.home.items() if number in captured.writes)
     kept |= frozenset(v for vs in without for v in vs if v < len(captured.program.values))
     refusals = [closed[path] for path in closed if _matters(captured, path, inner)]
+    refusals += [why for why in _writers(captured) if why.place not in closed and _matters(captured, why.place, kept)]
     blocking: list[Refusal] = []
     # What trains is computed anew at each step: it is no constant.
     trained = {call.number for call in captured.calls if captured.model.get_submodule(call.path).training}
@@ -110,6 +114,16 @@ def _values_of(captured: Captured, paths: set[str]) -> tuple[frozenset[int], fro
             values |= {leaf.value for leaf in tree_leaves(call.output) if isinstance(leaf, Ref)}
     values -= given - set(captured.home)
     return frozenset(given), frozenset(values | {value for value, number in captured.home.items() if number in numbers})
+
+
+def _writers(captured: Captured) -> list[Refusal]:
+    """The modules whose forwards write to what the model holds."""
+    found = {}
+    for number, name in captured.writes.items():
+        path = captured.calls[number].path
+        kind = type(captured.model.get_submodule(path)).__name__
+        found[path] = Refusal(kind, f"it writes to '{name}' in its forward, which therefore stays as it is", path)
+    return list(found.values())
 
 
 def _alive_in_training(captured: Captured) -> frozenset[int]:
@@ -154,6 +168,7 @@ def _closed(captured: Captured) -> dict[str, Refusal]:
             holders.setdefault(id(parameter), []).append(module)
     exposed = _exposed(captured)
     trains = any(module.training for module in modules.values())
+    times = Counter(call.path for call in captured.calls)
     for path, module in modules.items():
         kind = type(module).__name__
         own = list(module.parameters(recurse=False))
@@ -165,6 +180,9 @@ def _closed(captured: Captured) -> dict[str, Refusal]:
             reason, hint = "its weight is parametrised and in training mode", "Call eval() on it first."
         elif trains and any(p.requires_grad and len(holders[id(p)]) > 1 for p in own):
             reason = "its weight is shared with another module and still trained"
+            hint = "Call eval() first; the fold then clones it."
+        elif trains and times[path] > 1 and any(p.requires_grad for p in own):
+            reason = "it is called several times and still trained, so its calls may not come apart"
             hint = "Call eval() first; the fold then clones it."
         else:
             continue

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from convfold.algebra import has_hooks, twin
 from convfold.errors import InvalidArgument
 
-__all__ = ["hooked_paths", "traced_copy"]
+__all__ = ["hooked_paths", "is_of_export", "traced_copy"]
 
 _HOOKS = (
     "_forward_hooks",
@@ -24,7 +24,17 @@ _HOOKS = (
 
 def hooked_paths(model: nn.Module) -> frozenset[str]:
     """The modules whose hooks may change or watch what they compute."""
-    return frozenset(path for path, module in model.named_modules() if has_hooks(module))
+    return frozenset(p for p, module in model.named_modules() if has_hooks(module) and not _exported(module))
+
+
+def is_of_export(hook: Any) -> bool:
+    """Whether a hook is torch.export's, which puts one before the module of a program to check its inputs."""
+    return str(getattr(hook, "__module__", "")).startswith(("torch.export.", "torch._export."))
+
+
+def _exported(module: nn.Module) -> bool:
+    """Whether all hooks of a module are torch.export's."""
+    return all(is_of_export(hook) for name in _HOOKS for hook in module.__dict__.get(name, {}).values() if callable(hook))
 
 
 def _of_torch(hook: Any) -> bool:

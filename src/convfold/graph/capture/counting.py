@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from convfold.graph.operators import is_layout
 
-__all__ = ["executed"]
+__all__ = ["executed", "products"]
 
 
 class _Count(TorchDispatchMode):
@@ -20,6 +21,16 @@ class _Count(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += not is_layout(func)
         return func(*args, **(kwargs or {}))
+
+
+def products(target: Any, args: Any, kwargs: Any) -> int:
+    """The multiply-accumulates behind an operator, by torch's own formulas; arguments on the meta device."""
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            target(*args, **kwargs)
+    except Exception:  # not every operator runs without values
+        return 0
+    return int(counter.get_total_flops()) // 2
 
 
 def executed(target: Any, args: Any, kwargs: Any) -> int:

@@ -48,7 +48,7 @@ def _traced() -> int | None:
 
 @dataclass
 class Record:
-    """One call of a module as the recorder saw it."""
+    """One call of a module as the recorder saw it; `assigned` are the attributes that it gave other tensors."""
 
     number: int
     path: str
@@ -58,6 +58,7 @@ class Record:
     kwargs: dict[str, Any] = field(default_factory=dict)
     output: Any = None
     finished: bool = False
+    assigned: tuple[str, ...] = ()
 
 
 def map_tree(change: Callable[[Any], Any], tree: Any) -> Any:
@@ -72,6 +73,12 @@ def map_tree(change: Callable[[Any], Any], tree: Any) -> Any:
         return change(value)
 
     return tree_map(leaf, tree)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a module holds as buffers or plain attributes."""
+    held = (*module._buffers.items(), *vars(module).items())
+    return {name: tensor for name, tensor in held if isinstance(tensor, Tensor)}
 
 
 class Recorder:
@@ -149,7 +156,10 @@ class Recorder:
                 held: list[Tensor] = []  # kept, so that their identities stay theirs
                 map_tree(lambda value: held.append(value) if isinstance(value, Tensor) else None, (args, kwargs))
                 given = frozenset(id(tensor) for tensor in held)
+                before = _tensors(module)
                 output = inner(*args, **kwargs)
+                after = _tensors(module)
+                record.assigned = tuple(name for name in after if after[name] is not before.get(name))
                 record.output, output = self._marked(record.number, False, output, given)
                 record.finished = True
                 return output

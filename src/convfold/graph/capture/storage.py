@@ -110,6 +110,10 @@ class Storage:
             found.append(self.canonical(self.parent[found[-1]]))
         return found
 
+    def above(self, node: fx.Node) -> list[Any]:
+        """What the tensors that the node is a view of are bound to."""
+        return [self.bound[at] for at in self._ancestors(node)[1:] if at in self.bound]
+
     def reaches_others(self, node: fx.Node, index: int) -> bool:
         """Whether memory that is written through `node` at `index` is read later by other than it and its views."""
         own, memory = self.canonical(node), storage_of(node)

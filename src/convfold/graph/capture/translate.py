@@ -19,6 +19,7 @@ from convfold.graph.capture.places import line_of
 from convfold.graph.capture.rules.channels import picked
 from convfold.graph.capture.scatter import scattered
 from convfold.graph.capture.sizes import Sizes, expression
+from convfold.graph.capture.state import State
 from convfold.graph.capture.steps import out_of_place
 from convfold.graph.capture.storage import Storage, storage_of, written
 from convfold.graph.capture.values import Values, meta_of
@@ -30,6 +31,8 @@ __all__ = ["Translation"]
 
 aten: Any = torch.ops.aten
 _DROPS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+# Setting ``tensor.data`` leaves this behind, and nothing that says what it was set to.
+_SET = "_has_compatible_shallow_copy_type"
 _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size")
 
 
@@ -61,6 +64,7 @@ class Translation:
         self.values = Values(sizes, constants, recorder)
         self.marked: dict[int, Any] = {}
         self.storage = Storage(flat, self._again, self._scattered)
+        self.state = State()
         self._entered: dict[int, int] = {}
 
     def run(self) -> None:
@@ -77,6 +81,10 @@ class Translation:
         name = functional_name(node.target)
         if node.target is MARK:
             self._mark(node)
+        elif name == _SET:
+            raise InvalidArgument(
+                "a tensor whose .data is set is not captured", where=line_of(node), hint="Write to it with copy_()."
+            )
         elif name in _CHECKS or name in SPLITS:
             return  # the pieces of a split are selections of what it splits
         elif written(node):  # before what gives no tensor: a write may give nothing
@@ -164,6 +172,8 @@ class Translation:
         else:
             value = self._operator(node, target, frozenset())
         self.storage.write(targets[0], value, up=up)
+        now = (value, *(self.storage.above(targets[0]) if up else ()))
+        self.state.write(targets[0], self.recorder.records[self.values.call], now)
         self.storage.name(node, targets[0])
 
     def _scattered(self, node: fx.Node, whole: Any, part: Any) -> Any:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from convfold.graph.capture import rules
 from convfold.graph.capture.constants import Constants
-from convfold.graph.capture.counting import executed
+from convfold.graph.capture.counting import executed, products
 from convfold.graph.capture.layout import Layout, identity
 from convfold.graph.capture.marks import Recorder
 from convfold.graph.capture.operation import RULES, Meta, Operation, functional_name
@@ -22,6 +22,9 @@ from convfold.graph.captured import Constant, Ref, Size, Step
 from convfold.graph.program import Linear, Node, Opaque, Place, Program, Value
 
 __all__ = ["Values", "meta_of", "sources"]
+
+# Operators whose multiply-accumulates count, where no rule makes a linear map of them.
+_PRODUCTS = frozenset({"matmul", "bmm", "mm", "einsum", "baddbmm", "addmm", "linear", "scaled_dot_product_attention"})
 
 assert rules  # importing it registers the rules
 
@@ -50,6 +53,16 @@ def _named(step: Step) -> dict[str, Any]:
     named = dict(zip((a.name for a in arguments), step.args, strict=False))
     named.update({a.name: a.default_value for a in arguments if a.name not in named and a.has_default_value()})
     return {**named, **step.kwargs}
+
+
+def _shaped(step: Step, meta: Meta | None) -> Step:
+    """A change of layout to the shape of another value, with that shape in the value's place: it is not read."""
+    name = functional_name(step.target)
+    if meta is None or name not in ("reshape_as", "view_as", "expand_as"):
+        return step
+    shape = [size if isinstance(size, int) else Size(size) for size in meta.dims]
+    target = torch.ops.aten.expand.default if name == "expand_as" else torch.ops.aten.reshape.default
+    return Step(target, (step.args[0], shape), {}, step.writes)
 
 
 class Values:
@@ -98,11 +111,12 @@ class Values:
 
     def operator(self, node: fx.Node, step: Step, meta: Meta | None) -> Ref:
         """A new value as the rule of its operator sees it; opaque without one."""
+        step = _shaped(step, meta)
         named, count = _named(step), self._executed(step)
 
         def define(number: int) -> Node:
             found = None if meta is None else self._ruled(step, named, meta, number)
-            return found if found is not None else Opaque(sources(step), operators=count)
+            return found if found is not None else self._opaque(step, count)
 
         ref = self.add(node, step, define, meta, count)
         if meta is not None:
@@ -148,8 +162,19 @@ class Values:
         if chained is not None and self.meta(source).dtype == meta.dtype:
             self._views[ref.value] = (base, chained)
 
+    def _opaque(self, step: Step, count: int) -> Opaque:
+        """A definition that nothing is known of but its cost."""
+        if functional_name(step.target) not in _PRODUCTS:
+            return Opaque(sources(step), operators=count)
+        constant = any(isinstance(leaf, Constant) for leaf in tree_leaves((step.args, step.kwargs)))
+        return Opaque(sources(step), products(step.target, *self._hollow(step)), int(constant), count)
+
     def _executed(self, step: Step) -> int:
         """How many operators the step executes; counted on the meta device, without values."""
+        return executed(step.target, *self._hollow(step))
+
+    def _hollow(self, step: Step) -> Any:
+        """The arguments of a step with tensors on the meta device."""
 
         def leaf(value: Any) -> Any:
             if isinstance(value, Size):
@@ -165,5 +190,4 @@ class Values:
                 return torch.empty_strided(shape, strides, dtype=meta.dtype, device="meta")
             return torch.device("meta") if isinstance(value, torch.device) else value
 
-        args, kwargs = tree_map(leaf, (step.args, step.kwargs))
-        return executed(step.target, args, kwargs)
+        return tree_map(leaf, (step.args, step.kwargs))

@@ -51,16 +51,21 @@ def capture(model: nn.Module, given: ExampleInputs) -> Captured:
     translation.run()
     calls = _calls(recorder, translation)
     _outputs(calls, translation)
+    program, steps = translation.values.program, translation.values.steps
+    for record in recorder.records:
+        translation.state.assign(record)
+    translation.state.check(program.outputs, steps, constants.steps)
     captured = Captured(
         model=model,
-        program=translation.values.program,
-        steps=translation.values.steps,
+        program=program,
+        steps=steps,
         home=translation.values.home,
         calls=calls,
         sizes=translation.values.dims,
         tensor=constants,
         names=names,
         computed=constants.steps,
+        writes=dict(translation.state.calls),
         symbols=symbols,
         example=example,
         hooked=hooked_paths(model),
@@ -68,7 +73,7 @@ def capture(model: nn.Module, given: ExampleInputs) -> Captured:
     )
     for module in copied.modules():
         module.__dict__.pop("forward", None)
-    add_alternatives(model, copied, captured.program, calls, constants)
+    add_alternatives(model, copied, captured.program, captured.steps, calls, constants)
     return captured
 
 
@@ -132,12 +137,15 @@ def _bind_inputs(model: nn.Module, exported: Exported, translation: Translation)
         if name in held:
             name = first[id(held[name])]  # a tied weight has the first of its names
             names[name] = name
-            translation.storage.bind(node, translation.constants.hold(name, held[name]))
+            constant = translation.constants.hold(name, held[name])
+            translation.state.hold(node, constant, name)
+            translation.storage.bind(node, constant)
         else:
             tensor = program.constants.get(str(spec.target), program.state_dict.get(str(spec.target)))
-            bound = (
-                translation.constants.hold(("held", str(spec.target)), tensor) if isinstance(tensor, Tensor) else tensor
-            )
+            bound: Any = tensor
+            if isinstance(tensor, Tensor):
+                bound = translation.constants.hold(("held", str(spec.target)), tensor)
+                translation.state.hold(node, bound, name)
             translation.storage.bind(node, bound)
     return names
 

@@ -47,7 +47,7 @@ def check_source(module: nn.Module, source: str, packages: Iterable[str] = ()) -
 
 
 def _refused(node: ast.AST | None, expected: str = "what a fold writes") -> InvalidArgument:
-    shown = "nothing" if node is None else ast.unparse(node) if isinstance(node, (ast.stmt, ast.expr)) else repr(node)
+    shown = "nothing" if node is None else " ".join(ast.unparse(node).split())
     return InvalidArgument(
         "the forward of a saved plan holds something that no fold writes",
         got=shown if len(shown) <= 80 else f"{shown[:77]}...",

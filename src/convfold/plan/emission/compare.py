@@ -26,6 +26,8 @@ from convfold.verify.certificate import Certificate, Probe, compare
 __all__ = ["check", "probe"]
 
 _SCALE = "the sum of the absolute terms"
+# How many steps above what a definition reads the original's values may have to start.
+_ABOVE = 4
 
 
 def check(captured: Captured, after: Program, emitted: Any, values: Iterable[int]) -> Certificate:
@@ -49,25 +51,38 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     channel, and L = 2*L_before + L_after roundings (see `convfold.verify.linear.certify`).
     """
     inside, roots = _behind(change, value)
-    spans = _between(change, value, roots)
-    sizes = small_shapes(change, value, inside, roots, spans)
     generator = torch.Generator().manual_seed(value)
-    known = {root: _draw(change, root, sizes, generator) for root in roots}
-    try:
-        before = interpret(change.captured, [value], known, torch.float64)
-    except InvalidArgument:
-        # It does not follow from what the new definition reads: that is no equality.
+    ground = roots
+    for _ in range(_ABOVE):
+        spans = _between(change, value, ground)
+        sizes = small_shapes(change, value, inside, ground, spans) if ground == roots else {}
+        known = {root: _draw(change, root, sizes, generator) for root in ground}
+        try:
+            before = interpret(change.captured, [value, *roots], known, torch.float64)
+        except InvalidArgument:
+            # It does not follow from what the new definition reads, but may from what that is computed from.
+            ground = _parents(change, ground)
+            continue
+        except RuntimeError:
+            # A constant with positions of its own: only the captured size will do.
+            known = {root: _draw(change, root, {}, generator) for root in ground}
+            before = interpret(change.captured, [value, *roots], known, torch.float64)
+        break
+    else:
         return _certificate(known, float("inf"), 0.0, 0.0, 0.0)
-    except RuntimeError:
-        # A constant with positions of its own: only the captured size will do.
-        known = {root: _draw(change, root, {}, generator) for root in roots}
-        before = interpret(change.captured, [value], known, torch.float64)
+    known |= {root: before[root] for root in roots}
     got = _evaluate(change, value, inside, known, weights)
     scale, path = magnitude(change, value, spans, known, before, weights)
     rounds = 2 * path + length(change, value, inside)
     unit = torch.finfo(torch.float64).eps / 2
     bound = rounds * unit / (1 - rounds * unit)
     return _certificate(known, *compare(before[value], got, scale), bound)
+
+
+def _parents(change: Change, values: list[int]) -> list[int]:
+    """What the original computes `values` from; a value that it does not compute stays."""
+    found = [change.before.nodes[v].inputs if v in change.before.nodes else (v,) for v in values]
+    return sorted({parent for inputs in found for parent in inputs})
 
 
 def _certificate(

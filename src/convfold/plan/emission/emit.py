@@ -93,7 +93,9 @@ def emit(captured: Captured, after: Program, model: nn.Module, weights: Callable
 def _decide(change: Change, model: nn.Module) -> tuple[list[Outcome], Places, dict[str, str]]:
     """What becomes of the calls, and the sources of the rewritten ones; again until all calls of a module agree."""
     modules = dict(model.named_modules(remove_duplicate=False))
+    calls, writes = change.calls, change.captured.writes
     fixed = frozenset(id(modules[path]) for path in change.captured.hooked)
+    fixed |= frozenset(id(modules[calls[number].path]) for number in writes)
     inlined: frozenset[int] = frozenset()
     while True:
         solver = Solver(change, fixed, inlined)
@@ -105,6 +107,11 @@ def _decide(change: Change, model: nn.Module) -> tuple[list[Outcome], Places, di
         if apart - fixed:
             fixed |= apart
             continue
+        lost = [number for number in writes if not _still_runs(number, outcomes, change)]
+        if lost:
+            path = calls[lost[0]].path
+            reason = f"its forward writes to '{writes[lost[0]]}', and would not be called any more"
+            raise NotFoldable(Refusal(type(modules[path]).__name__, reason, path))
         outcomes = _one_each(outcomes, modules)
         places = Places(change, outcomes, model)
         sources: dict[str, str] = {}
@@ -114,13 +121,21 @@ def _decide(change: Change, model: nn.Module) -> tuple[list[Outcome], Places, di
                 places.enter(path)
                 try:
                     sources[path] = source_of(change, outcome, modules[path], places)
-                except UnknownSize:
+                except UnknownSize as size:
                     if outcome.call.parent is None:
-                        raise
+                        reason = f"its forward cannot be written anew: no tensor in it shows the size {size}"
+                        raise NotFoldable(Refusal(type(model).__name__, reason)) from size
                     inlined |= {outcome.call.number}
                     break
         else:
             return outcomes, places, sources
+
+
+def _still_runs(number: int, outcomes: list[Outcome], change: Change) -> bool:
+    """Whether a call is made as it was, by its own forward."""
+    own = (o.call.number == number and o.kind in ("untouched", "kept") for o in outcomes)
+    above = (o.kind == "untouched" and o.call.number <= number < change.end[o.call.number] for o in outcomes)
+    return any(own) or any(above)
 
 
 def _one_each(outcomes: list[Outcome], modules: dict[str, nn.Module]) -> list[Outcome]:

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.fx import GraphModule
+
+from convfold.graph.capture import is_of_export
 
 __all__ = ["Rewritten", "rebuild", "rewrite", "rewritten_class"]
 
@@ -61,8 +64,47 @@ def rewritten_class(cls: type[nn.Module], source: str) -> Any:
     return type(cls)(cls.__name__, (Rewritten, cls), {**shown, **own})
 
 
+# What a traced module carries for its own class: its graph, its code, and what they were made of.
+_TRACED = (
+    "_graph",
+    "_code",
+    "_lineno_map",
+    "_prologue_start",
+    "_tracer_cls",
+    "_tracer_extras",
+    "_replace_hooks",
+    "_create_node_hooks",
+    "_erase_node_hooks",
+    "_deepcopy_hooks",
+    "_in_spec",
+    "_out_spec",
+    "meta",
+    "shape_env",
+    "range_constraints",
+    "validate_inputs",
+    "train",
+    "eval",
+)
+
+
 def rewrite(module: nn.Module, source: str) -> None:
-    """Give `module` the forward in `source`, in place. A module rewritten before keeps its first class."""
+    """Give `module` the forward in `source`, in place. A module rewritten before keeps its first class.
+
+    A traced module becomes a plain one: its class knows how to copy and to save a graph, which it has no more.
+    """
     cls = module.written_from if isinstance(module, Rewritten) else type(module)
     vars(module).pop("forward", None)
+    if isinstance(module, GraphModule):
+        cls = nn.Module
+        for name in _TRACED:
+            vars(module).pop(name, None)
+        for hooks, more in (
+            (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs),
+            (module._forward_hooks, module._forward_hooks_with_kwargs),
+        ):
+            for key in [key for key, hook in hooks.items() if is_of_export(hook)]:
+                del hooks[key]
+                more.pop(key, None)
+        if "_guards_fn" in module._modules:
+            del module._modules["_guards_fn"]
     module.__class__ = rewritten_class(cls, source)  # type: ignore[assignment]

@@ -104,9 +104,9 @@ def _improve(state: State, number: int, objective: Objective, found: Rewritten) 
         if not _pays(draft, outcome, objective):
             reason = reason or _dearer(outcome.change)
             continue
-        if best is None or objective(outcome.change.minus(best[2].change)):
+        if best is None or objective(outcome.change.minus(best[2].change)) or _smaller((move, draft, outcome), best):
             best = (move, draft, outcome)
-        if _least(state, draft, outcome, number):
+        if move.law != "columns" and _least(state, draft, outcome, number):
             break
     if best is None:
         if reason:
@@ -126,6 +126,14 @@ def _pays(draft: Draft, outcome: Outcome, objective: Objective) -> bool:
         return False
     mapped = any(has_bias_map(node) for node in draft.changes.values())
     return not mapped or outcome.change.macs < 0 or outcome.change.convolutions < 0
+
+
+def _smaller(one: tuple[Move, Draft, Outcome], other: tuple[Move, Draft, Outcome]) -> bool:
+    """Whether, of two moves of one price, the first leaves more of the model as it is."""
+    if one[2].change != other[2].change:
+        return False
+    sizes = [(move.law == "columns", len(draft.changes) + len(out.dead)) for move, draft, out in (one, other)]
+    return sizes[0] < sizes[1]
 
 
 def _least(state: State, draft: Draft, outcome: Outcome, number: int) -> bool:

@@ -1,0 +1,40 @@
+"""A plan and its explanation as text: narrow, and alike regions in one row."""
+
+from torch import nn
+
+import convfold
+from convfold import blocks
+from convfold.plan.table import table
+from transform.models import noise, seeded
+
+
+def stage(name: str) -> nn.Module:
+    steps: list[nn.Module] = []
+    for _ in range(3):
+        steps += [blocks.build(name, 2, 8, 8, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*steps)
+
+
+def test_lines_are_narrow_and_alike_regions_share_a_row() -> None:
+    plain = [nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(4)]
+    model = seeded(nn.ModuleDict({"stem": nn.Sequential(*plain), "a_long_name_for_a_stage": stage("dbb")}))
+    whole = nn.Sequential(model["stem"], model["a_long_name_for_a_stage"])
+    plan = convfold.plan(whole, noise(2, 8, 9, 9))
+    text = str(plan)
+    assert max(map(len, text.splitlines())) <= 120
+    head, _, first, second = text.splitlines()[:4]
+    assert head.split() == ["module", "type", "becomes", "MACs", "operators"]
+    assert "0.0.0 + 0.0.1, and 3 alike" in first
+    assert "Conv2d, BatchNorm2d" in first
+    assert "Conv2d(8, 8, 3x3, padding=1x1)" in first
+    assert first.split()[-6:] == ["93,312", "->", "93,312", "2", "->", "1"]
+    assert "1.0, and 2 alike" in second
+    assert max(map(len, str(plan.explain()).splitlines())) <= 140
+
+
+def test_long_cells_go_on_in_the_next_line() -> None:
+    text = table(("a", "b"), [("one two three four", "x")], (10, 4))
+    assert text.splitlines() == ["a         b", "------------", "one two     x"] or all(
+        len(line) <= 16 for line in text.splitlines()
+    )
+    assert "".join(text.split()) == "ab" + "-" * len(text.splitlines()[1]) + "onetwox" + "threefour"
