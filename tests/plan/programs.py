@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convfold.algebra import Affine, Conv, ConvTranspose, Identity, Select, apply
-from convfold.geometry import conv_window, out_size
+from convfold.geometry import Axis, conv_window, out_size
 from convfold.graph.maps import IDENTITY, Given, Map, select
 from convfold.graph.program import (
     Concat,
@@ -90,6 +90,13 @@ class Build:
         axes = conv_window(len(size), kernel, stride, padding)
         divisor = kernel ** len(size)
         m = Map("pool", width, width, 1, axes, width, Given(("average", divisor)))
+        return self.program.add(Value((batch, width, *out_size(axes, tuple(size)))), Linear((Term(m, source),)))
+
+    def crop(self, source: int, amount: tuple[int, int]) -> int:
+        """Cut the same off both ends of each spatial axis that `amount` is negative for."""
+        batch, width, *size = self.shape(source)
+        axes = tuple(Axis(lo=n, hi=n) for n in amount)
+        m = Map("pool", width, width, 1, axes, width, Given(("average", 1)))
         return self.program.add(Value((batch, width, *out_size(axes, tuple(size)))), Linear((Term(m, source),)))
 
     def slice(self, source: int, start: int, stop: int, axis: int = 1) -> int:

@@ -18,10 +18,10 @@ def test_every_number_of_a_block_has_a_key() -> None:
     assert keys["1.dense_norm.running_var"] == keys["1.flat_norms.1.bias"] == "1.bias"
 
 
-@pytest.mark.parametrize("mode", ["forward", "kernel"])
+@pytest.mark.parametrize("mode", ["feature", "kernel"])
 def test_a_block_that_was_taken_in_is_gone(mode: str) -> None:
     scaled = blocks.ACNetConv2d(4, 4, 3, bias=False, norm="scale")
-    assert hasattr(scaled, "mode") or mode == "forward"
+    scaled.mode = mode
     model = seeded(nn.Sequential(nn.Conv2d(4, 4, 1), scaled, nn.AvgPool2d(7), nn.Flatten(), nn.Linear(4, 2)))
     plan = convfold.plan(model, X)
     folded = plan.apply()

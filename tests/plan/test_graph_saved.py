@@ -95,7 +95,7 @@ def evil(line: str) -> str:
 
 FORWARDS = {
     "an import": "import os\n\n\ndef forward(self, x):\n    return x\n",
-    "an import of a class that holds nothing": "from subprocess import Popen\n\n\ndef forward(self, x):\n    return x\n",
+    "an import of what holds nothing": "from subprocess import Popen\n\n\ndef forward(self, x):\n    return x\n",
     "an inner import": evil("import os"),
     "dunder": evil("y = x.__class__"),
     "underscore": evil("y = self._modules"),
@@ -137,13 +137,13 @@ def test_a_forward_that_no_fold_writes_is_not_run(name: str, tmp_path: Path) -> 
     (rewritten,) = [change for change in fields["changes"] if "forward" in change]
     rewritten["forward"] = FORWARDS[name]
     path.write_text(json.dumps(fields))
-    message = "the forward of a saved plan holds something that no fold writes: got .+, expected .+ Do not use this file"
+    message = "the forward of a saved plan holds something that no fold writes: got .+, expected .+ Do not use this"
     with pytest.raises(InvalidArgument, match=message):
         convfold.load_plan(path).apply(seeded(Branches()))
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         ({"made": "Popen", "arguments": {}}, "a fold makes no such module: got 'Popen'"),
         ({"made": "Conv2d", "arguments": {"channels": 2}, "dtype": "float32"}, "no Conv2d can be made of this"),

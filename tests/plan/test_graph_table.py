@@ -34,7 +34,4 @@ def test_lines_are_narrow_and_alike_regions_share_a_row() -> None:
 
 def test_long_cells_go_on_in_the_next_line() -> None:
     text = table(("a", "b"), [("one two three four", "x")], (10, 4))
-    assert text.splitlines() == ["a         b", "------------", "one two     x"] or all(
-        len(line) <= 16 for line in text.splitlines()
-    )
-    assert "".join(text.split()) == "ab" + "-" * len(text.splitlines()[1]) + "onetwox" + "threefour"
+    assert text.splitlines() == ["a        b", "----------", "one two  x", "  three", "  four"]

@@ -177,3 +177,11 @@ def test_nothing_gets_dearer_and_the_moves_add_up() -> None:
         total = total.plus(step.change)
     assert total == found.price
     assert not any(isinstance(node, (Concat, Spatial)) for node in found.program.nodes.values())
+
+
+def test_a_crop_of_a_crop_is_not_read_in_its_own_place() -> None:
+    """Two crops are one, and that one is what a repeated crop would be: a value must not become its own source."""
+    b = Build(1, 4, 9, 9)
+    first = b.crop(b.norm(b.x), (-1, 0))
+    y = b.norm(b.add(b.conv(b.x, 4, 3), b.crop(first, (0, -1))))
+    assert _planned(b, y)[:2] == (1, 1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convfold.algebra.grouped import GroupedLinear
 from convfold.errors import InvalidArgument
-from convfold.plan.emission.border_bias import BorderBias
+from convfold.plan.emission.border_bias import BorderBias, Bordered
 
 __all__ = ["MADE", "arguments_of", "fill", "made_of", "make", "tensor_of"]
 
@@ -34,6 +34,7 @@ MADE: dict[str, type[nn.Module]] = {
         nn.ZeroPad3d,
         GroupedLinear,
         BorderBias,
+        Bordered,
     )
 }
 
@@ -69,7 +70,7 @@ def make(fields: Fields) -> nn.Module:
     cls = MADE.get(fields["made"])
     if cls is None:
         raise InvalidArgument("a fold makes no such module", got=repr(fields["made"]), expected=", ".join(MADE))
-    arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in fields["arguments"].items()}
+    arguments: Fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields["arguments"].items()}
     try:
         if cls is BorderBias:
             module: nn.Module = _border_bias(**arguments).to(_dtype(fields["dtype"]))

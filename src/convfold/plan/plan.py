@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def after(self) -> CostReport | None:
-        """The cost of the model as it will be, counted on its structure where that can be run; None without example inputs."""
+        """The cost of the model as it will be; None without example inputs."""
         return self._report("after")
 
     @property

@@ -68,8 +68,10 @@ _KINDS = ({"made", "arguments", "training"}, {"same"}, {"forward", "tensors", "g
 def read_changes(fields: Any) -> list[Change]:
     """Changes as a file holds them. Raises ValueError for what cannot be any."""
     for change in fields:
-        whole = isinstance(change, dict) and {"path", "was"} <= change.keys() and any(k <= change.keys() for k in _KINDS)
-        if not whole or not all(isinstance(change.get(name, cls()), cls) for name, cls in _FIELDS.items()):
+        names = set(change) if isinstance(change, dict) else set()
+        if not {"path", "was"} <= names or not any(kind <= names for kind in _KINDS):
+            raise ValueError(f"a change {str(change)[:60]}")
+        if not all(isinstance(change.get(name, cls()), cls) for name, cls in _FIELDS.items()):
             raise ValueError(f"a change {str(change)[:60]}")
     return list(fields)
 

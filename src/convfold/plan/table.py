@@ -14,7 +14,7 @@ from convfold.plan.regions import Region
 
 __all__ = ["render", "table"]
 
-_MOST = (34, 30, 36, 26, 12)  # characters of the columns of a plan
+_MOST = (28, 21, 31, 23, 9)  # characters of the columns of a plan
 _LONGEST = 32  # characters of two paths that are still written out
 
 

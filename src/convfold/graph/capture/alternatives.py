@@ -72,7 +72,11 @@ def _padded(program: Program, steps: dict[int, Step], source: int, conv: Conv) -
     for number, node in program.nodes.items():
         if isinstance(node, Spatial) and node.source == source and program.values[number].shape[-conv.dims :] == grown:
             args = steps[number].args
-            if functional_name(steps[number].target) == "pad" and list(args[1]) == pads and args[2] == conv.padding_mode:
+            if (
+                functional_name(steps[number].target) == "pad"
+                and list(args[1]) == pads
+                and args[2] == conv.padding_mode
+            ):
                 return number
     return None
 
@@ -114,7 +118,5 @@ def add_alternatives(
         constants.metas[keys[0]] = Meta(tuple(conv.weight.shape), conv.weight.dtype)
         shift = None if conv.bias is None else ShiftGiven(keys[1])
         m = Map("conv", conv.out_channels, conv.in_channels, axis, window, conv.groups, Given(keys[0]))
-        program.alternatives[call.output.value] = Linear(
-            (Term(m, source),), shift, None if shift is None else axis
-        )
+        program.alternatives[call.output.value] = Linear((Term(m, source),), shift, None if shift is None else axis)
     constants.more.update({"op.weight": _reader(equations), "op.bias": _reader(equations)})

@@ -34,7 +34,8 @@ def is_of_export(hook: Any) -> bool:
 
 def _exported(module: nn.Module) -> bool:
     """Whether all hooks of a module are torch.export's."""
-    return all(is_of_export(hook) for name in _HOOKS for hook in module.__dict__.get(name, {}).values() if callable(hook))
+    held = (hook for name in _HOOKS for hook in module.__dict__.get(name, {}).values())
+    return all(is_of_export(hook) for hook in held if callable(hook))
 
 
 def _of_torch(hook: Any) -> bool:

@@ -71,10 +71,15 @@ def _is_operator(name: str) -> bool:
     if len(parts) != 2 or any(part.startswith("__") for part in parts):
         return False
     target = getattr(getattr(torch.ops.aten, parts[0], None), parts[1], None)
-    if not isinstance(target, torch._ops.OpOverload) or not torch._C._dispatch_has_kernel(target.name()):
+    if not isinstance(target, torch._ops.OpOverload):
         return False
-    schema = target._schema
-    return not schema.is_mutable and all(argument.name != "filename" for argument in schema.arguments)
+    schema: Any = target._schema
+    full = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
+    return (
+        torch._C._dispatch_has_kernel(full)
+        and not schema.is_mutable
+        and all(argument.name != "filename" for argument in schema.arguments)
+    )
 
 
 class _Checker:
@@ -91,9 +96,8 @@ class _Checker:
             raise _refused(statement)
         name, path = statement.names[0].name, statement.module or ""
         cls: Any = getattr(sys.modules.get(path), name, None)
-        holds = isinstance(cls, type) and (
-            dataclasses.is_dataclass(cls) or issubclass(cls, dict) or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-        )
+        named = isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
+        holds = isinstance(cls, type) and (named or issubclass(cls, dict) or dataclasses.is_dataclass(cls))
         renamed = statement.names[0].asname is not None
         if renamed or not holds or name in _RESERVED or path.split(".")[0] not in self.packages:
             raise _refused(statement, "the import of a container from the package of the model")

@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BorderBias"]
+__all__ = ["BorderBias", "Bordered"]
 
 Size = tuple[int, ...]
 
@@ -83,3 +83,14 @@ def _rows(count: int, left: int, right: int, device: torch.device) -> Tensor:
     like = torch.where(position < count - right, position.clamp(max=left), position - (count - known))
     near = position if count <= full else like
     return near + known * (known - 1) // 2
+
+
+class Bordered(nn.Sequential):
+    """Modules in sequence, the last a BorderBias that looks at the sizes of what the first was given, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        *body, border = self
+        y = x
+        for module in body:
+            y = module(y)
+        return border(y, x)  # type: ignore[no-any-return]

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from convfold.graph.captured import Call, Captured, Constant, Ref, Size, Step
+from convfold.graph.maps import Given
 from convfold.graph.program import Linear, Node, Program
-from convfold.plan.emission.borders import has_map
 from convfold.plan.emission.outline import nearest, outlined
+from convfold.plan.emission.padded import Padding, padding_of
 from convfold.plan.emission.recipes import names_in
+from convfold.plan.emission.strand import Strand, strand
 
 __all__ = ["Change", "leaves_of", "refs"]
 
@@ -82,10 +84,11 @@ class Change:
             for child in self.children[number]:
                 self.end[number] = max(self.end[number], self.end[child])
         self.inside = self._by_call({v: captured.home[v] for v in self.was if v in captured.home})
+        self._blocks = dict(self._own_equations())
         self._labels: dict[int, int] = {}
         self.home = {v: captured.home[v] for v in self.live if v in captured.home}
         for value in sorted(self.changed):
-            self._label_chain(value)
+            self._label_strand(value)
         self._label_passed()
         self.time: dict[int, tuple[float, int]] = {}
         self._place_new()
@@ -147,43 +150,76 @@ class Change:
         """Whether a value computed during `call` is read after it."""
         return value in self.after.outputs or any(not self.within(r, call) for r in self.readers[value])
 
-    def _chain(self, value: int) -> list[int] | None:
-        """The gone values between the one source of `value` and itself, each read by the next alone."""
-        node = self.after.nodes[value]
-        if not isinstance(node, Linear) or len(node.terms) != 1 or has_map(node.shift) or value >= self.count:
-            return None
-        chain, source = [value], node.terms[0].source
-        while True:
-            inputs = set(self.before.nodes[chain[-1]].inputs) if chain[-1] in self.before.nodes else set()
-            if len(inputs) != 1:
-                return None
-            (above,) = inputs
-            if above == source:
-                return chain[::-1]
-            if above in self.live or self._readers_before[above] != {chain[-1]}:
-                return None
-            chain.append(above)
+    def padding(self, value: int) -> Padding | None:
+        """The padding of another mode than zeros that the convolution `value` alone reads."""
+        return padding_of(self.after, self.steps, self.readers, value)
 
-    def _label_chain(self, value: int) -> None:
-        """A chain computed where its largest kernel was: what stood before it passes the source, the rest the value."""
-        chain = self._chain(value)
-        if chain is None or len(chain) == 1:
+    def _strand(self, value: int, *, padded: bool) -> tuple[Strand | None, frozenset[int]]:
+        """The values that went into `value`, and those of them that stay: with `padded`, the padding before it."""
+        node = self.after.nodes[value]
+        if not isinstance(node, Linear) or len(node.terms) != 1 or value >= self.count:
+            return None, frozenset()
+        source, stays = node.terms[0].source, frozenset({value})
+        if padded:
+            found = self.padding(value)
+            if found is None:
+                return None, frozenset()
+            source, stays = found.source, stays | {found.value}
+        return strand(self.before.nodes, self._readers_before, self.live - stays, value, source), stays
+
+    def _label_strand(self, value: int) -> None:
+        """What a strand was computed of lands where its largest kernel was, in the call of a module.
+
+        What stood before that passes the source, what stood behind it passes the value.
+        """
+        for padded in (False, True):
+            found, stays = self._strand(value, padded=padded)
+            home = None if found is None else self._home_of(found)
+            if found is None or home is None:
+                continue
+            part = found.part(self.inside[home])
+            assert part is not None
+            start, end = part
+            if not stays <= self.inside[home] | {value}:
+                continue
+            self._labels.update(dict.fromkeys(found.values[:start], found.source))
+            self._labels.update(dict.fromkeys(found.values[end - 1 : -1], value))
+            self.home.update(dict.fromkeys(stays, home))
             return
-        sizes = [_kernel_size(self.before.nodes[v]) for v in chain]
-        largest = chain[sizes.index(max(sizes))]
-        if max(sizes) == 0 or largest not in self.captured.home:
-            return
-        home = self.captured.home[largest]
-        held = [index for index, v in enumerate(chain) if v in self.inside[home]]
-        alone = self.inside[home] == {chain[index] for index in held}
-        if not alone or held != list(range(held[0], held[-1] + 1)):
-            return
-        if chain[held[-1]] not in refs(self.calls[home].output):
-            return
-        source = self.after.nodes[value].inputs[0]
-        self._labels.update(dict.fromkeys(chain[: held[0]], source))
-        self._labels.update(dict.fromkeys(chain[held[-1] : -1], value))
-        self.home[value] = home
+
+    def _home_of(self, found: Strand) -> int | None:
+        """The call that computed the largest kernel: of a module that gives its own equation, else the innermost."""
+        values = set(found.values)
+        best, most = [], 0
+        for value in found.values:
+            around = list(self._around(value))
+            # Outermost first.
+            blocks = [c for c in reversed(around) if c in self._blocks and self.inside[c] <= values]
+            size = max((self._blocks[c] for c in blocks), default=_kernel_size(self.before.nodes[value]))
+            if size > most and around:
+                best, most = [*blocks, around[0]], size
+        for start in best:
+            current: int | None = start
+            while current is not None and self.inside[current] <= values:
+                part = found.part(self.inside[current])
+                if part is not None and found.values[part[1] - 1] in refs(self.calls[current].output):
+                    return current
+                current = None if part is not None else self.calls[current].parent
+        return None
+
+    def _around(self, value: int) -> Iterator[int]:
+        """The calls during which a value was computed, innermost first."""
+        current = self.captured.home.get(value)
+        while current is not None:
+            yield current
+            current = self.calls[current].parent
+
+    def _own_equations(self) -> Iterator[tuple[int, int]]:
+        """The calls of modules that give their own equation, each with the size of its kernel."""
+        for value, node in self.before.alternatives.items():
+            recipe = node.terms[0].map.recipe
+            path = recipe.key[1] if isinstance(recipe, Given) and isinstance(recipe.key, tuple) else None
+            yield from ((c, _kernel_size(node)) for c in self._around(value) if self.calls[c].path == path)
 
     def _label_passed(self) -> None:
         """A value taken into everything that read it passes its own source."""

@@ -19,17 +19,17 @@ from convfold.plan.emission.outcome import Outcome, Solver
 from convfold.plan.emission.parts import Builder
 from convfold.plan.emission.places import Placed, Places
 from convfold.plan.emission.recipes import keys_of, names_in
+from convfold.plan.emission.replacement import replacement
 from convfold.plan.emission.rewritten import rewrite
 from convfold.plan.emission.scope import UnknownSize
 from convfold.plan.emission.signature import same_everywhere
-from convfold.plan.emission.sums import Part, conv_dims, pads_apart
+from convfold.plan.emission.sums import Part
 from convfold.plan.emission.writer import source_of
 from convfold.verify import Certificate
 
 __all__ = ["Emitted", "emit"]
 
 How = Literal["replaced", "rewritten", "removed"]
-_ZERO_PADS: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 
 
 @dataclass
@@ -169,18 +169,7 @@ def _fill(
         memo[id(old)] = nn.Identity().train(old.training)
         result.replaced.append((path, "removed"))
     elif outcome.kind == "replaced":
-        node = change.after.nodes[outcome.value]
-        assert isinstance(node, Linear)
-        term, rank = node.terms[0], len(change.after.values[outcome.value].shape)
-        part = Part("conv", outcome.value, term, node.shift, term.map.axis, conv_dims(term.map, rank) or 0)
-        (new,) = builder.build([part], old.training)
-        if pads_apart(term.map):
-            pads = [side for axis in reversed(term.map.window) for side in (axis.lo, axis.hi)]
-            new = nn.Sequential(_ZERO_PADS[len(term.map.window)](tuple(pads)), new).train(old.training)
-            made.setdefault(outcome.value, []).append((f"{path}.1" if path else "1", part))
-        else:
-            made.setdefault(outcome.value, []).append((path, part))
-        memo[id(old)] = new
+        memo[id(old)] = replacement(outcome, change, builder, old.training, made)
         result.replaced.append((path, "replaced"))
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from convfold.graph.captured import Call, Ref
 from convfold.graph.program import Linear
 from convfold.plan.emission.aliasing import unsafe_writes
-from convfold.plan.emission.borders import has_map
 from convfold.plan.emission.change import Change, refs
+from convfold.plan.emission.reach import Reach
 
 __all__ = ["Outcome", "Solver", "Unit"]
 
@@ -28,7 +28,7 @@ class Outcome:
     * untouched: the module computes what it did;
     * kept: its forward stays, modules below it change (`children`);
     * identity: it passes its input;
-    * replaced: by the module of `value`, one linear map of its one input;
+    * replaced: by the module of `value`, one linear map of its one input, padding of any mode included;
     * rewritten: its forward becomes `units`, in this order.
     """
 
@@ -69,6 +69,7 @@ class Solver:
         self.change, self.fixed, self.inlined = change, fixed, set(inlined)
         self.modules = dict(change.captured.model.named_modules(remove_duplicate=False))
         self._unsafe = unsafe_writes(change)
+        self._reach = Reach(change)
         self._memo: dict[int, Outcome | None] = {}
 
     def module(self, call: Call) -> nn.Module:
@@ -98,7 +99,8 @@ class Solver:
             return None
         free = id(self.module(call)) not in self.fixed
         found = None
-        if free:
+        # What the run never reached (an auxiliary head) is not lost with what it did reach.
+        if free and self._reach.all_used_up(call.path, self.module(call)):
             found = self._identity(call) or self._replaced(call)
         if found is None or type(self.module(call)) is nn.Sequential:
             found = self._kept(call) or found
@@ -133,14 +135,16 @@ class Solver:
         return type(self.module(self.change.calls[self.change.home[value]])) is nn.Identity
 
     def _replaced(self, call: Call) -> Outcome | None:
-        given, result = self._plain(call)
-        if given is None or self.change.placed[call.number] != {result}:
+        change, (given, result) = self.change, self._plain(call)
+        if given is None or result not in change.changed or result is None:
             return None
-        node = self.change.after.nodes[result]
-        if result not in self.change.changed or not isinstance(node, Linear) or len(node.terms) != 1:
+        node, padding = change.after.nodes[result], change.padding(result)
+        if not isinstance(node, Linear) or len(node.terms) != 1 or not node.terms[0].map.dense:
             return None
-        term = node.terms[0]
-        fits = term.map.dense and term.source == given and not has_map(node.shift)
+        placed, source = {result}, node.terms[0].source
+        if padding is not None and padding.value in change.placed[call.number]:
+            placed, source = {result, padding.value}, padding.source
+        fits = change.placed[call.number] == placed and source == given
         return Outcome(call, "replaced", value=result) if fits else None
 
     def _kept(self, call: Call) -> Outcome | None:

@@ -93,10 +93,15 @@ class Builder:
         shape = _hollow(m, window, part, dtype)
         if pads_apart(m):
             shape = replace(shape, window=tuple(axis.shifted(-axis.lo, -axis.hi) for axis in window))
+        mode = "zeros"
+        if part.padding is not None:
+            assert isinstance(shape, Conv)
+            mode, pads = part.padding.mode, zip(window, part.padding.pads, strict=True)
+            shape = replace(shape, window=tuple(axis.shifted(p, p) for axis, p in pads), padding_mode=mode)
         # Built without memory, so that no time goes into numbers that are replaced at once.
         like = self._like(originals)
         # A mode of padding that pads nothing is executed all the same.
-        module: Any = as_module(shape, None if getattr(like, "padding_mode", "zeros") != "zeros" else like)
+        module: Any = as_module(shape, None if getattr(like, "padding_mode", "zeros") != mode else like)
         if weights is not None:
             kernel = weights.conv(m, part.dims, m.cols).weight.to(device=device, dtype=dtype)
             for last in {layout(t) for t in originals if t.dim() == part.dims + 2} & set(_LAST):

@@ -9,6 +9,7 @@ from torch import nn
 from convfold.graph.captured import Constant
 from convfold.plan.emission.change import Change
 from convfold.plan.emission.outcome import Outcome
+from convfold.plan.emission.reach import Reach
 from convfold.plan.emission.recipes import keys_of, names_in
 from convfold.plan.emission.spelling import attribute, identifier
 from convfold.plan.emission.sums import Part
@@ -43,8 +44,7 @@ class Places(Namer):
         self.modules = dict(self.model.named_modules(remove_duplicate=False))
         change, calls = self.change, self.change.captured.calls
         self._called = {id(self.modules[c.path]) for c in calls}
-        self._contributed = {id(self.modules[c.path]) for c in calls if change.inside[c.number]}
-        self._consumed = change.constants(change.was)
+        self._reach = Reach(change)
         self._order = {name: index for index, name in enumerate(self.model.state_dict(keep_vars=True))}
         self.alive: set[int] = set()
         for outcome in self.outcomes:
@@ -146,7 +146,7 @@ class Places(Namer):
         """Whether nothing at or below `path` is called any more, and nothing there was never called at all."""
         if path not in self._dead:
             self._dead[path] = all(self._is_gone(name, module) for name, module in self._below(path)) and any(
-                id(module) in self._contributed for _, module in self._below(path)
+                id(module) in self._reach.contributed for _, module in self._below(path)
             )
         return self._dead[path]
 
@@ -154,14 +154,7 @@ class Places(Namer):
         return [(f"{path}.{n}" if n and path else path or n, m) for n, m in self.modules[path].named_modules()]
 
     def _is_gone(self, path: str, module: nn.Module) -> bool:
-        if id(module) in self.alive:
-            return False
-        if id(module) in self._contributed:
-            return True
-        held = [name for name, t in (*module._parameters.items(), *module._buffers.items()) if t is not None]
-        # Nothing reads how many batches were seen: it goes with the statistics.
-        read = [name for name in held if name != "num_batches_tracked" or "running_mean" not in held]
-        return all(f"{path}.{name}" in self._consumed for name in read)
+        return id(module) not in self.alive and self._reach.used_up(path, module)
 
     def removed(self) -> list[str]:
         """The largest dead modules whose place nothing has taken, by path."""

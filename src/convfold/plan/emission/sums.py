@@ -11,6 +11,7 @@ from convfold.geometry import Window, point
 from convfold.graph.maps import Block, Given, Map
 from convfold.graph.program import Linear, Program, Shift, Term
 from convfold.plan.emission.borders import borders_of, has_map
+from convfold.plan.emission.padded import Padding
 
 __all__ = ["Part", "conv_dims", "pads_apart", "spell_sum"]
 
@@ -18,7 +19,8 @@ __all__ = ["Part", "conv_dims", "pads_apart", "spell_sum"]
 @dataclass(frozen=True, eq=False)
 class Part:
     """Something that a rewritten forward keeps: a convolution with its bias, a scale, a shift, a map of a bias,
-    channel numbers. `value` is the one that it serves, `dims` the spatial axes of a convolution.
+    channel numbers. `value` is the one that it serves, `dims` the spatial axes of a convolution, `padding` what it
+    executes before itself.
     """
 
     role: Literal["conv", "scale", "shift", "border", "index"]
@@ -27,6 +29,7 @@ class Part:
     shift: Shift | None = None
     axis: int | None = None
     dims: int = 0
+    padding: Padding | None = None
 
 
 def conv_dims(m: Map, rank: int) -> int | None:

@@ -139,6 +139,8 @@ def _inline(
         # A pooling that pointwise maps shall pass is written out itself, like a `Spatial`.
         whole = node if isinstance(node, Linear) else _itself(state, number)
         found = inline(state, whole, state.size(number), inside | {number}, draft, commute)
+        if number in found.inputs:
+            raise refuse("nothing pointwise stands before what treats every channel alike")
         draft.changes[number] = join(state, found, draft) if joined else found
 
     return write

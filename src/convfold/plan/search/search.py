@@ -100,6 +100,8 @@ def _improve(state: State, number: int, objective: Objective, found: Rewritten) 
         except NotFoldable as error:
             reason = reason or error.refusal.reason
             continue
+        if draft.found and state.is_circular(draft):
+            continue
         outcome = state.weigh(draft)
         if not _pays(draft, outcome, objective):
             reason = reason or _dearer(outcome.change)

@@ -15,14 +15,18 @@ __all__ = ["Draft", "Outcome", "State"]
 
 @dataclass
 class Draft:
-    """New definitions that are tried together; `fresh` values are numbered from the end of the program."""
+    """New definitions that are tried together; `fresh` values are numbered from the end of the program.
+
+    `found` are values that were there already and are read in place of fresh ones.
+    """
 
     changes: dict[int, Node]
     fresh: list[Value]
+    found: set[int]
 
     @classmethod
     def empty(cls) -> Draft:
-        return cls({}, [])
+        return cls({}, [], set())
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class State:
         live = set(program.live()) | kept | alive
         self.pricer = pricer
         self.values = list(program.values)
+        self._count = len(program.values)
         self.nodes: dict[int, Node] = {n: node for n, node in program.nodes.items() if n in live}
         self.original = dict(self.nodes)
         self.kept = kept
@@ -89,6 +94,7 @@ class State:
         key = _key(node)
         known = self._known.get(key)
         if known is not None and known in self.nodes and _key(self.nodes[known]) == key:
+            draft.found.add(known)
             return known
         for number, other in draft.changes.items():
             if number >= len(self.values) and _key(other) == key:
@@ -97,6 +103,23 @@ class State:
         draft.fresh.append(value)
         draft.changes[number] = node
         return number
+
+    def is_circular(self, draft: Draft) -> bool:
+        """Whether a value that was found, and is now read, is computed from one that the draft redefines."""
+        redefined = {number for number in draft.changes if number in self.nodes}
+        first, count = min(redefined, default=0), self._count
+        stack, seen = list(draft.found), set()
+        while stack:
+            number = stack.pop()
+            if number in redefined:
+                return True
+            # Numbers of the original rise in order of execution.
+            if number in seen or (number < first and number < count):
+                continue
+            seen.add(number)
+            node = self.node(number, draft)
+            stack += node.inputs if node is not None else ()
+        return False
 
     def weigh(self, draft: Draft) -> Outcome:
         """The difference that `draft` makes, dead values counted. Nothing is changed."""
