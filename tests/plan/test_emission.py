@@ -16,7 +16,8 @@ from convfold.errors import NotFoldable
 from convfold.graph.capture import capture
 from convfold.graph.captured import Captured
 from convfold.graph.inputs import example_inputs
-from convfold.graph.maps import after, plus
+from convfold.graph.joins import plus
+from convfold.graph.maps import after
 from convfold.graph.program import Linear, Program, ShiftPlus, Term
 from convfold.graph.weights import Weights
 from convfold.plan.emission import Emitted, check, emit

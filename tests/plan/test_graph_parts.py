@@ -84,7 +84,7 @@ class Stubborn(nn.BatchNorm2d):
 @pytest.mark.parametrize(
     ("norm", "reason"),
     [
-        (Stubborn(4), "it uses the statistics of each batch, in eval mode too, so it is no fixed linear map"),
+        (Stubborn(4), "it is in training mode, where it uses the statistics of each batch"),
         (nn.BatchNorm2d(4, track_running_stats=False), "it keeps no running statistics, so it is no fixed linear map"),
     ],
     ids=["training", "no statistics"],

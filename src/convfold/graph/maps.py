@@ -15,11 +15,9 @@ from convfold.geometry import (
     Window,
     chain,
     chain_groups,
-    common_groups,
     has_padding,
     point,
     reads_past_border,
-    union,
 )
 
 __all__ = [
@@ -36,15 +34,13 @@ __all__ = [
     "Rows",
     "Seen",
     "after",
-    "block",
-    "columns",
-    "direct",
+    "common_axis",
     "is_pointwise",
     "keeps_constants",
-    "plus",
-    "rows",
+    "refused",
     "seen",
     "select",
+    "widened",
 ]
 
 Kind = Literal["identity", "scalar", "diagonal", "select", "pool", "conv", "transposed"]
@@ -150,7 +146,8 @@ class Map:
 IDENTITY = Map("identity")
 
 
-def _refuse(reason: str, hint: str = "") -> NotFoldable:
+def refused(reason: str, hint: str = "") -> NotFoldable:
+    """The error for two maps that are not one."""
     return NotFoldable(Refusal("chain", reason, hint=hint))
 
 
@@ -173,14 +170,16 @@ def keeps_constants(m: Map) -> bool:
     return not has_padding(m.window)
 
 
-def _axis(*maps: Map) -> int | None:
+def common_axis(*maps: Map) -> int | None:
+    """The channel axis that all of them act on. Raises NotFoldable where they differ."""
     known = {m.axis for m in maps if m.axis is not None}
     if len(known) > 1:
-        raise _refuse("the two act on different axes")
+        raise refused("the two act on different axes")
     return known.pop() if known else None
 
 
-def _widened(window: Window, dims: int) -> Window:
+def widened(window: Window, dims: int) -> Window:
+    """The window, or where there is none that of a 1x1 convolution on `dims` axes."""
     return window or point(dims)
 
 
@@ -205,7 +204,7 @@ def after(first: Map, second: Map) -> Map:
         return second
     if second.kind == "identity":
         return first
-    axis, recipe = _axis(first, second), After(first, second)
+    axis, recipe = common_axis(first, second), After(first, second)
     if first.kind == "scalar" and second.kind == "scalar":
         known = first.factor is not None and second.factor is not None
         factor = first.factor * second.factor if known else None  # type: ignore[operator]
@@ -219,7 +218,7 @@ def after(first: Map, second: Map) -> Map:
         groups = first.groups if first.kind != "select" else 1
         return replace(first, kind=kind, recipe=recipe, groups=groups, index=None)
     if first.rows != second.cols:
-        raise _refuse(f"the first gives {first.rows} channels, the second reads {second.cols}")
+        raise refused(f"the first gives {first.rows} channels, the second reads {second.cols}")
     if first.kind == second.kind == "diagonal":
         return replace(first, axis=axis, recipe=recipe)
     if first.kind == second.kind == "select":
@@ -248,9 +247,9 @@ def _general(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
         assert second.index is not None
         groups = _kept(first.groups, second.index, first.rows, second.rows)
         return Map("conv", rows_, cols, axis, first.window, groups, recipe)
-    one, two = _widened(first.window, dims), _widened(second.window, dims)
+    one, two = widened(first.window, dims), widened(second.window, dims)
     if reads_past_border(one, two):
-        raise _refuse("the second pads with zeros where the first one's response is not zero")
+        raise refused("the second pads with zeros where the first one's response is not zero")
     groups = chain_groups(first.groups, second.groups)
     if first.kind == second.kind == "pool" and (averaged := _averaged(first, second)) is not None:
         return Map("pool", rows_, cols, axis, chain(one, two), groups, averaged)
@@ -274,9 +273,9 @@ def seen(m: Map, axis: int, spread: int = 1) -> Map:
     if m.kind in ("identity", "scalar"):
         return m
     if not is_pointwise(m):
-        raise _refuse("it mixes positions, so it does not commute with what stands between")
+        raise refused("it mixes positions, so it does not commute with what stands between")
     if spread != 1 and m.kind != "diagonal":
-        raise _refuse("it mixes channels that become positions")
+        raise refused("it mixes channels that become positions")
     if m.kind == "select":
         return replace(m, axis=axis)
     recipe = m.recipe if m.kind == "diagonal" and spread == 1 else Seen(m)
@@ -287,108 +286,7 @@ def _transposed(first: Map, second: Map, axis: int | None, recipe: After) -> Map
     """A transposed convolution takes in pointwise maps on either side."""
     other = second if first.kind == "transposed" else first
     if "select" in (first.kind, second.kind) or not is_pointwise(other) or first.kind == second.kind:
-        raise _refuse("a transposed convolution composes with pointwise maps only")
+        raise refused("a transposed convolution composes with pointwise maps only")
     dense = first if first.kind == "transposed" else second
     groups = dense.groups if other.kind == "diagonal" else chain_groups(first.groups, second.groups)
     return Map("transposed", second.rows, first.cols, axis, dense.window, groups, recipe)
-
-
-def _as_conv(m: Map, dims: int, channels: int) -> tuple[Window, int]:
-    """The window and groups of any map that reads `channels` channels, seen as a convolution."""
-    if m.kind in ("identity", "scalar", "diagonal"):
-        return point(dims), channels
-    if m.kind == "select":
-        return point(dims), 1
-    return _widened(m.window, dims), m.groups
-
-
-def plus(maps: tuple[Map, ...]) -> Map:
-    """``sum_j maps[j](x)`` on the union of their windows. Raises NotFoldable where strides or sizes differ."""
-    if len(maps) == 1:
-        return maps[0]
-    kinds = {m.kind for m in maps}
-    axis, recipe = _axis(*maps), Plus(maps)
-    if kinds <= {"identity", "scalar"}:
-        factors = [1.0 if m.kind == "identity" else m.factor for m in maps]
-        known = all(f is not None for f in factors)
-        return Map("scalar", recipe=recipe, factor=sum(factors) if known else None)  # type: ignore[arg-type]
-    shaped = next(m for m in maps if m.rows)
-    if any((m.rows, m.cols) != (shaped.rows, shaped.cols) for m in maps if m.rows):
-        raise _refuse("the branches differ in channels")
-    if kinds <= {"identity", "scalar", "diagonal"}:
-        return Map("diagonal", shaped.rows, shaped.cols, axis, recipe=recipe)
-    if "transposed" in kinds and kinds != {"transposed"}:
-        raise _refuse("a transposed convolution and another map do not add to one")
-    if shaped.rows != shaped.cols and kinds & {"identity", "scalar", "diagonal"}:
-        raise _refuse("the branches differ in channels")
-    dims = max(len(m.window) for m in maps)
-    views = [_as_conv(m, dims, shaped.cols) for m in maps]
-    window, _ = union(tuple(view[0] for view in views)) if dims else ((), ())
-    kind: Kind = "transposed" if kinds == {"transposed"} else "conv"
-    groups = common_groups(tuple(view[1] for view in views))
-    return Map(kind, shaped.rows, shaped.cols, axis, window, groups, recipe)
-
-
-def block(m: Map, start: int, stop: int) -> Map:
-    """The part of a map over a concatenation that reads channels `start` to `stop`.
-
-    A dense map keeps all its rows; a map that is block-diagonal there keeps the rows of its blocks. Raises
-    NotFoldable where groups straddle the piece.
-    """
-    width = stop - start
-    if m.kind in ("identity", "scalar"):
-        return m
-    if m.kind == "diagonal":
-        return replace(m, rows=width, cols=width, recipe=Block(m, start, stop, True))
-    if m.kind == "pool" or (m.kind == "conv" and m.groups > 1):
-        wide = m.cols // m.groups
-        if start % wide or stop % wide:
-            raise _refuse("a piece of the concatenation ends inside a group")
-        groups = width // wide
-        high = m.rows // m.groups * groups
-        return replace(m, rows=high, cols=width, groups=groups, recipe=Block(m, start, stop, True))
-    if m.kind == "conv":
-        return replace(m, cols=width, recipe=Block(m, start, stop, False))
-    raise _refuse(f"a {m.kind} map over a concatenation has no columns to split")
-
-
-def is_block_diagonal(m: Map) -> bool:
-    """Whether `block` keeps only the rows of a piece, so that the map of a concatenation is a concatenation."""
-    return m.kind in ("identity", "scalar", "diagonal", "pool") or (m.kind == "conv" and m.groups > 1)
-
-
-def columns(maps: tuple[Map, ...], widths: tuple[int, ...]) -> Map:
-    """One convolution over a concatenation: ``[K_1 | K_2 | ...]``. Raises NotFoldable unless all are alike.
-
-    `widths` are the channels of the pieces, which an identity among the maps does not know itself.
-    """
-    kinds = {m.kind for m in maps}
-    axis, recipe = _axis(*maps), Columns(maps, widths)
-    dims = max(len(m.window) for m in maps)
-    if "transposed" in kinds or "pool" in kinds or not any(m.kind == "conv" for m in maps):
-        raise _refuse("only convolutions share one over a concatenation")
-    windows = {_as_conv(m, dims, w)[0] for m, w in zip(maps, widths, strict=True)}
-    heights = {m.rows or w for m, w in zip(maps, widths, strict=True)}
-    if len(windows) > 1 or len(heights) > 1:
-        raise _refuse("the pieces' kernels differ in window or rows")
-    return Map("conv", heights.pop(), sum(widths), axis, windows.pop(), 1, recipe)
-
-
-def rows(maps: tuple[Map, ...]) -> Map:
-    """The concatenation of maps of one input: kernels one under the other, of one window."""
-    axis, recipe = _axis(*maps), Rows(maps)
-    if {m.kind for m in maps} != {"conv"} or len({m.window for m in maps}) > 1 or len({m.cols for m in maps}) > 1:
-        raise _refuse("only convolutions of one window and one input stand under each other")
-    if any(m.groups > 1 for m in maps):
-        raise _refuse("grouped convolutions are not put under each other")
-    return Map("conv", sum(m.rows for m in maps), maps[0].cols, axis, maps[0].window, 1, recipe)
-
-
-def direct(maps: tuple[Map, ...], widths: tuple[int, ...], axis: int) -> Map:
-    """The diagonal map of a concatenation whose pieces go through diagonal maps."""
-    if not {m.kind for m in maps} <= {"identity", "scalar", "diagonal"}:
-        raise _refuse("only per-channel maps stay one over a concatenation")
-    if all(m.kind == "identity" for m in maps):
-        return IDENTITY
-    total = sum(widths)
-    return Map("diagonal", total, total, axis, recipe=Direct(maps, widths))

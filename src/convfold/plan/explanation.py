@@ -11,7 +11,7 @@ from torch import nn
 from convfold.cost import Totals
 from convfold.errors import Refusal
 from convfold.plan.regions import Region
-from convfold.plan.search.moves import LAWS
+from convfold.plan.search.move import LAWS
 from convfold.plan.table import table
 from convfold.verify import Certificate
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from convfold.algebra import defines_op, has_hooks
+from convfold.algebra import defines_op
 from convfold.errors import Refusal
-from convfold.graph.captured import Captured, Constant, Ref
+from convfold.graph.captured import Captured, Ref
 from convfold.graph.program import Linear, Program
+from convfold.plan.guards import closed_modules, stubborn_norms, why_not
 from convfold.plan.search.price import FREE, Objective, Price, Pricer
 from convfold.plan.search.search import Accepted, Rewritten, search
 
@@ -75,7 +74,7 @@ def plan_whole(
     batch normalisation in training mode, or with values that are not finite, blocks: a fold raises for it. The
     values of `without` stay as they are: parts that were rolled back.
     """
-    closed = _closed(captured)
+    closed = closed_modules(captured)
     given, inner = _values_of(captured, set(closed))
     kept = inner | _alive_in_training(captured)
     # A forward that writes to what the model holds stays as it is: written anew it would not.
@@ -83,7 +82,8 @@ def plan_whole(
     kept |= frozenset(v for vs in without for v in vs if v < len(captured.program.values))
     refusals = [closed[path] for path in closed if _matters(captured, path, inner)]
     refusals += [why for why in _writers(captured) if why.place not in closed and _matters(captured, why.place, kept)]
-    blocking: list[Refusal] = []
+    blocking = stubborn_norms(captured)
+    refusals += blocking
     # What trains is computed anew at each step: it is no constant.
     trained = {call.number for call in captured.calls if captured.model.get_submodule(call.path).training}
     baked = {value: n for value, n in captured.program.baked.items() if captured.home[value] not in trained}
@@ -91,7 +91,7 @@ def plan_whole(
     while True:
         found = search(program, kept, objective, pricer=pricer, alive=given)
         parts = _parts(found, captured.program)
-        stopped = [why for part in parts if (why := _stops(captured, part)) is not None]
+        stopped = [why for part in parts if (why := why_not(captured, part.values)) is not None]
         if not stopped:
             break
         for value, refusal, blocks in stopped:
@@ -158,61 +158,6 @@ def _matters(captured: Captured, path: str, values: frozenset[int]) -> bool:
     )
 
 
-def _closed(captured: Captured) -> dict[str, Refusal]:
-    """The modules that stay as they are, by path, and why."""
-    closed: dict[str, Refusal] = {}
-    holders: dict[int, list[nn.Module]] = {}
-    modules = dict(captured.model.named_modules())
-    for module in modules.values():
-        for parameter in module.parameters(recurse=False):
-            holders.setdefault(id(parameter), []).append(module)
-    exposed = _exposed(captured)
-    trains = any(module.training for module in modules.values())
-    times = Counter(call.path for call in captured.calls)
-    for path, module in modules.items():
-        kind = type(module).__name__
-        own = list(module.parameters(recurse=False))
-        if path and has_hooks(module):
-            reason, hint = "it has a hook, which may change or watch what it computes", "Remove the hook."
-        elif path in exposed:
-            reason, hint = "its weights are read outside of its own call too, so they may not change", ""
-        elif hasattr(module, "parametrizations") and module.training:
-            reason, hint = "its weight is parametrised and in training mode", "Call eval() on it first."
-        elif trains and any(p.requires_grad and len(holders[id(p)]) > 1 for p in own):
-            reason = "its weight is shared with another module and still trained"
-            hint = "Call eval() first; the fold then clones it."
-        elif trains and times[path] > 1 and any(p.requires_grad for p in own):
-            reason = "it is called several times and still trained, so its calls may not come apart"
-            hint = "Call eval() first; the fold then clones it."
-        else:
-            continue
-        closed[path] = Refusal(kind, reason, path, hint)
-    return closed
-
-
-def _exposed(captured: Captured) -> set[str]:
-    """The modules whose own weights are read by an operator that runs outside of their calls."""
-    exposed: set[str] = set()
-    paths = {call.number: call.path for call in captured.calls}
-    called = set(paths.values())
-    for value, step in captured.steps.items():
-        home = paths[captured.home[value]]
-        for leaf in tree_leaves((step.args, step.kwargs)):
-            name = captured.names.get(leaf.key) if isinstance(leaf, Constant) else None
-            owner = name.rpartition(".")[0] if name is not None else ""
-            # A holder of tensors that is never called (a ParameterList) is part of the module that reads it.
-            outside = owner in called and owner and home != owner and not home.startswith(f"{owner}.")
-            if outside and not _holds(captured, home, leaf.key):
-                exposed.add(owner)
-    return exposed
-
-
-def _holds(captured: Captured, path: str, key: Hashable) -> bool:
-    """Whether the module at `path` holds the tensor itself as well: a tie."""
-    tensor = captured.tensor(key)
-    return any(own is tensor for own in captured.model.get_submodule(path).parameters(recurse=False))
-
-
 def _parts(found: Rewritten, before: Program) -> tuple[Part, ...]:
     """The accepted moves, those that touch a value in common put together."""
     live = frozenset(found.program.live())
@@ -256,38 +201,3 @@ def _block(model: nn.Module, path: str) -> str:
         if defines_op(model.get_submodule(outer)):
             return outer
     return path
-
-
-def _stops(captured: Captured, part: Part) -> tuple[int, Refusal, bool] | None:
-    """The value for which a part may not be folded, why, and whether a fold raises for it.
-
-    It does for a batch normalisation in training mode behind something linear, and for a tensor that is not finite.
-    """
-    touched = frozenset(v for v in part.values if v in captured.home)
-    paths = {call.number: call.path for call in captured.calls}
-    for value in sorted(touched):
-        path = paths[captured.home[value]]
-        module = captured.model.get_submodule(path)
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-            reason = "it is in training mode, where it uses the statistics of each batch"
-            node = captured.program.nodes[value]
-            behind = any(isinstance(captured.program.nodes.get(s), Linear) for s in node.inputs)
-            return value, Refusal(type(module).__name__, reason, path, "Call eval() on the model first."), behind
-    for value in sorted(touched):
-        step = captured.steps.get(value)
-        for leaf in tree_leaves((step.args, step.kwargs)) if step is not None else ():
-            name = captured.names.get(leaf.key) if isinstance(leaf, Constant) else None
-            if name is not None and (why := _not_finite(captured, leaf.key, name)) is not None:
-                return value, why, True
-    return None
-
-
-def _not_finite(captured: Captured, key: object, name: str) -> Refusal | None:
-    tensor = captured.tensor(key)
-    if not tensor.is_floating_point() or tensor.is_meta or bool(torch.isfinite(tensor).all()):
-        return None
-    count = int((~torch.isfinite(tensor)).sum())
-    shape = tuple(tensor.shape)
-    reason = f"{count} of its {tensor.numel()} values in a tensor of shape {shape} are not finite"
-    hint = "Repair the weights (a diverged training?) before folding."
-    return Refusal("kernel", reason, name.rpartition(".")[0], hint)

@@ -31,7 +31,9 @@ class State:
     _changing: dict[Ref | Constant, tuple[str, str]] = field(default_factory=dict)
 
     def hold(self, node: fx.Node, constant: Constant, name: str) -> None:
-        """The node is a tensor of the model's own."""
+        """The node is a tensor of the model's own; one that the forward itself writes down is new at each call."""
+        if name.rpartition(".")[2].startswith("lifted_tensor"):
+            return
         self._named.setdefault(name, constant)
         memory = storage_of(node)
         if memory is not None:

@@ -6,17 +6,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from convfold.errors import NotFoldable, Refusal
-from convfold.graph.maps import (
-    Given,
-    Map,
-    after,
-    block,
-    columns,
-    is_block_diagonal,
-    keeps_constants,
-    plus,
-    seen,
-)
+from convfold.graph.joins import block, columns, is_block_diagonal, plus
+from convfold.graph.maps import Given, Map, after, keeps_constants, seen
 from convfold.graph.program import (
     Concat,
     Linear,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from convfold.errors import NotFoldable
 from convfold.graph.program import Linear, Program
-from convfold.plan.search.moves import LAWS, Move, moves
-from convfold.plan.search.price import Objective, Price, Pricer, by_macs, has_bias_map, price, term_macs
+from convfold.plan.search.move import LAWS, Move
+from convfold.plan.search.moves import moves
+from convfold.plan.search.price import FREE, Objective, Price, Pricer, by_macs, has_bias_map, price, term_macs
 from convfold.plan.search.state import Draft, Outcome, State
 
 __all__ = ["Accepted", "Rewritten", "search"]
@@ -54,7 +55,10 @@ def search(
     if not both:
         return backward
     forward = _run(State(program, kept, pricer, alive), objective, reverse=False, both=both)
-    return forward if objective(forward.price.minus(backward.price)) else backward
+    # Forwards, what is near is folded before what is far: of equals, more of the model stays as it is.
+    change = backward.price.minus(forward.price)
+    traded = not objective(forward.price.minus(backward.price)) and change[:4] < FREE[:4]
+    return backward if objective(change) or traded else forward
 
 
 def _run(state: State, objective: Objective, reverse: bool, both: bool) -> Rewritten:
