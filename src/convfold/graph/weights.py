@@ -166,6 +166,8 @@ class Weights:
         m = shift.map
         if m.kind == "identity":
             return inner
+        if inner.dim() > 1:
+            return self._mapped(m, inner)
         dims = len(m.window)
         width = m.cols or inner.numel()
         vector = inner.expand(width) if inner.numel() == 1 and width > 1 else inner
@@ -181,6 +183,13 @@ class Weights:
             return apply(op, vector.reshape(1, -1, *(1,) * dims)).reshape(-1)
         assert isinstance(op, Conv)
         return push_bias(vector, op, "chain")
+
+    def _mapped(self, m: Map, inner: Tensor) -> Tensor:
+        """The response of a map to a bias that differs from position to position already."""
+        dims = inner.dim() - 1
+        width = m.cols or inner.shape[0]
+        op = self.op(m, dims, width)
+        return apply(op, inner.expand(width, *inner.shape[1:]).unsqueeze(0)).squeeze(0)
 
     def _joined(self, part: Shift | None, width: int) -> Tensor:
         return torch.zeros(width, dtype=torch.float64) if part is None else self.vector(part, width)
