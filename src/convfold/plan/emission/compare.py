@@ -52,7 +52,8 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     """
     inside, roots = _behind(change, value)
     generator = torch.Generator().manual_seed(value)
-    ground = roots
+    # A value that follows from another is not drawn beside it: the two would not belong together.
+    ground = [root for root in roots if not _follows(change, root, set(roots) - {root})]
     for _ in range(_ABOVE):
         spans = _between(change, value, ground)
         sizes = small_shapes(change, value, inside, ground, spans) if ground == roots else {}
@@ -77,6 +78,20 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     unit = torch.finfo(torch.float64).eps / 2
     bound = rounds * unit / (1 - rounds * unit)
     return _certificate(known, *compare(before[value], got, scale), bound)
+
+
+def _follows(change: Change, value: int, others: set[int]) -> bool:
+    """Whether the original computes `value` from any of `others`."""
+    stack, seen, first = [value], set(), min(others, default=value)
+    while stack:
+        current = stack.pop()
+        if current in seen or current < first:
+            continue
+        seen.add(current)
+        if current in others:
+            return True
+        stack += change.before.nodes[current].inputs if current in change.before.nodes else ()
+    return False
 
 
 def _parents(change: Change, values: list[int]) -> list[int]:
