@@ -18,10 +18,10 @@ COMMAND = [sys.executable, "-c", "from convfold.cli import main; main()", "demo"
 SEEDS = 2
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path, seeds: int = SEEDS) -> subprocess.Popen[str]:
     """The demo in a process group of its own, as a terminal would start it."""
     return subprocess.Popen(
-        [*COMMAND, "--seeds", str(SEEDS), "--out", str(out)],
+        [*COMMAND, "--seeds", str(seeds), "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
