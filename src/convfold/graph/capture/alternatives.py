@@ -13,9 +13,9 @@ from convfold.algebra.readings.tensors import to_meta
 from convfold.errors import ConvfoldError
 from convfold.geometry import has_padding
 from convfold.graph.capture.constants import Constants
-from convfold.graph.capture.operation import Meta, functional_name
 from convfold.graph.captured import Call, Ref, Step
 from convfold.graph.maps import Given, Map
+from convfold.graph.operation import Meta, functional_name
 from convfold.graph.program import Linear, Program, ShiftGiven, Spatial, Term
 
 __all__ = ["add_alternatives"]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from convfold.graph.capture.operation import Meta
 from convfold.graph.capture.steps import run
 from convfold.graph.captured import Constant, Step
+from convfold.graph.operation import Meta
 
 __all__ = ["Constants"]
 

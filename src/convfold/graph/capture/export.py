@@ -22,8 +22,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from convfold.errors import InvalidArgument
 from convfold.graph.capture.marks import Recorder
-from convfold.graph.capture.sizes import Sizes
 from convfold.graph.inputs import ExampleInputs, describe
+from convfold.graph.sizes import Sizes
 
 __all__ = ["Exported", "Root", "export", "own_frame", "placeholders"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import fx
 
-from convfold.graph.capture.operation import functional_name
-from convfold.graph.capture.sizes import expression, static
+from convfold.graph.operation import functional_name
+from convfold.graph.sizes import expression, static
 
 __all__ = ["SPLITS", "span"]
 

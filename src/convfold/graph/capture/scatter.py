@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from convfold.graph.capture.operation import functional_name
 from convfold.graph.capture.pieces import span
-from convfold.graph.capture.sizes import expression
 from convfold.graph.captured import Size, Step
+from convfold.graph.operation import functional_name
+from convfold.graph.sizes import expression
 
 __all__ = ["scattered"]
 

@@ -13,19 +13,19 @@ from convfold.errors import InvalidArgument
 from convfold.graph.capture.constants import Constants
 from convfold.graph.capture.flatten import Flat
 from convfold.graph.capture.marks import MARK, Recorder
-from convfold.graph.capture.operation import functional_name
 from convfold.graph.capture.pieces import SPLITS, span
 from convfold.graph.capture.places import line_of
-from convfold.graph.capture.rules.channels import picked
 from convfold.graph.capture.scatter import scattered
-from convfold.graph.capture.sizes import Sizes, expression
 from convfold.graph.capture.state import State
 from convfold.graph.capture.steps import out_of_place
 from convfold.graph.capture.storage import Storage, storage_of, written
 from convfold.graph.capture.values import Values, meta_of
 from convfold.graph.captured import Constant, Ref, Size, Step
 from convfold.graph.maps import IDENTITY
+from convfold.graph.operation import functional_name
 from convfold.graph.program import Linear, Node, Opaque, Term
+from convfold.graph.rules.channels import picked
+from convfold.graph.sizes import Sizes, expression
 
 __all__ = ["Translation"]
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves, tree_map
 
-from convfold.graph.capture import rules
+from convfold.graph import rules
 from convfold.graph.capture.constants import Constants
 from convfold.graph.capture.counting import executed, products
-from convfold.graph.capture.layout import Layout, identity
 from convfold.graph.capture.marks import Recorder
-from convfold.graph.capture.operation import RULES, Meta, Operation, functional_name
 from convfold.graph.capture.places import line_of
-from convfold.graph.capture.rules.views import layout_after
-from convfold.graph.capture.sizes import Sizes, expression
 from convfold.graph.captured import Constant, Ref, Size, Step
+from convfold.graph.layout import Layout, identity
+from convfold.graph.operation import RULES, Meta, Operation, functional_name
 from convfold.graph.program import Linear, Node, Opaque, Place, Program, Value
+from convfold.graph.rules.views import layout_after
+from convfold.graph.sizes import Sizes, expression
 
 __all__ = ["Values", "meta_of", "sources"]
 

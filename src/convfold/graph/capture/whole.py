@@ -20,10 +20,10 @@ from convfold.graph.capture.export import Exported, export, placeholders
 from convfold.graph.capture.flatten import Flat, flattened
 from convfold.graph.capture.marks import Leaf, Recorder, map_tree
 from convfold.graph.capture.places import line_of
-from convfold.graph.capture.sizes import Sizes
 from convfold.graph.capture.translate import Translation
 from convfold.graph.captured import Call, Captured, Constant, Ref, Step
 from convfold.graph.inputs import ExampleInputs, describe
+from convfold.graph.sizes import Sizes
 
 __all__ = ["capture", "check_runs"]
 

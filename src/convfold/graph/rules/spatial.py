@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from convfold.geometry import Axis, Window, conv_window
-from convfold.graph.capture.operation import Operation, plain, rule
-from convfold.graph.capture.sizes import static
 from convfold.graph.captured import Ref
 from convfold.graph.maps import IDENTITY, Given, Map
+from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Linear, Node, Spatial, Term
+from convfold.graph.sizes import static
 
 __all__: list[str] = []
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from convfold.graph.capture.operation import Operation, rule
 from convfold.graph.captured import Constant, Ref
 from convfold.graph.maps import IDENTITY, Given, Map
+from convfold.graph.operation import Operation, rule
 from convfold.graph.program import Linear, Node, Shift, ShiftGiven, Term
 
 __all__: list[str] = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import product
 from math import prod
 
-from convfold.graph.capture.layout import Layout, Part, identity, reshaped
-from convfold.graph.capture.operation import Operation, plain, rule
-from convfold.graph.capture.sizes import Pair
 from convfold.graph.captured import Ref
+from convfold.graph.layout import Layout, Part, identity, reshaped
 from convfold.graph.maps import IDENTITY, Map, select
+from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Linear, Node, Spatial, Term
+from convfold.graph.sizes import Pair
 
 __all__ = ["layout_after"]
 

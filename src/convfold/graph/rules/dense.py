@@ -6,9 +6,9 @@ from typing import Any
 
 from convfold.errors import InvalidArgument
 from convfold.geometry import Axis, Window, conv_window
-from convfold.graph.capture.operation import Operation, plain, rule
 from convfold.graph.captured import Constant
 from convfold.graph.maps import Given, Map
+from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Linear, Node, ShiftGiven, Term
 
 __all__: list[str] = []

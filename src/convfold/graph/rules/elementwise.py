@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convfold.graph.capture.operation import Operation, plain, rule
 from convfold.graph.captured import Constant
+from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Elementwise, Node
 
 __all__: list[str] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convfold.graph.capture.sizes import Pair
+from convfold.graph.sizes import Pair
 
 __all__ = ["Layout", "Part", "identity", "reshaped"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from convfold.graph.capture.layout import Layout
-from convfold.graph.capture.sizes import Dims, Sizes, static
 from convfold.graph.captured import Constant, Ref, Size
+from convfold.graph.layout import Layout
 from convfold.graph.program import Node
+from convfold.graph.sizes import Dims, Sizes, static
 
 __all__ = ["RULES", "Meta", "Operation", "functional_name", "rule"]
 

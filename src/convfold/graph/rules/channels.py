@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from convfold.geometry import Axis
-from convfold.graph.capture.operation import Operation, rule
-from convfold.graph.capture.sizes import static
 from convfold.graph.captured import Constant, Ref, Size
 from convfold.graph.maps import IDENTITY, Given, Map, select
+from convfold.graph.operation import Operation, rule
 from convfold.graph.program import Concat, Linear, Node, Term
+from convfold.graph.sizes import static
 
 __all__ = ["picked", "sliced"]
 
