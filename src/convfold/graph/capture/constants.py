@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from convfold.graph.capture.steps import run
 from convfold.graph.captured import Constant, Step
+from convfold.graph.derived import derive, derived_from
 from convfold.graph.operation import Meta
 
 __all__ = ["Constants"]
@@ -32,9 +33,7 @@ def _cast(tensor: Any, dtype: torch.dtype | None) -> Any:
 class Constants:
     """Tensors by key, evaluated when asked for.
 
-    Keys: a name in the model; ("computed", n) a step over constants; and what the rules derive: ("scalar", v),
-    ("flat", key), ("transposed", key), ("negative", key), ("inverse", key), ("times", key, factor),
-    ("norm scale", weight, variance, eps), ("norm shift", bias, mean, scale).
+    Keys: a name in the model; ("computed", n) a step over constants; and what the rules derive (`derived_from`).
     """
 
     held: dict[Hashable, Tensor] = field(default_factory=dict)
@@ -98,39 +97,12 @@ class Constants:
     def _sources(self, key: Hashable) -> list[Hashable]:
         if key in self.steps:
             return _constants_of(self.steps[key])
-        assert isinstance(key, tuple)
-        kind, *rest = key
-        if kind in ("flat", "transposed", "negative", "inverse", "times"):
-            return [rest[0]]
-        if kind == "norm scale":
-            return [k for k in rest[:2] if k is not None]
-        if kind == "norm shift":
-            return [k for k in rest if k is not None]
-        return []
+        return derived_from(key)
 
     def _value(self, key: Any, dtype: torch.dtype | None) -> Any:
         if key in self.steps:
             step = self.steps[key]
             return run(step, lambda leaf: self(leaf.key, dtype), dtype)
-        kind, *rest = key
-        if kind in self.more:
-            return self.more[kind](key, dtype)
-        if kind == "scalar":
-            return torch.tensor([rest[0]], dtype=dtype or torch.float64)
-        if kind == "norm scale":
-            return self._norm_scale(*rest, dtype=dtype)
-        if kind == "norm shift":
-            bias, mean, scale = (None if k is None else self(k, dtype) for k in rest)
-            return -mean * scale if bias is None else bias - mean * scale
-        tensor = self(rest[0], dtype)
-        return {
-            "flat": lambda: tensor.detach().reshape(-1),
-            "transposed": lambda: tensor.detach().t(),
-            "negative": lambda: -tensor,
-            "inverse": lambda: tensor.reciprocal(),
-            "times": lambda: tensor * rest[1],
-        }[kind]()
-
-    def _norm_scale(self, weight: Hashable, variance: Hashable, eps: float, *, dtype: torch.dtype | None) -> Tensor:
-        root: Tensor = torch.rsqrt(self(variance, dtype) + eps)
-        return root if weight is None else self(weight, dtype) * root
+        if isinstance(key, tuple) and key[0] in self.more:
+            return self.more[key[0]](key, dtype)
+        return derive(key, lambda inner: self(inner, dtype), dtype)
