@@ -15,10 +15,9 @@ from convfold.graph.capture.counting import executed, products
 from convfold.graph.capture.marks import Recorder
 from convfold.graph.capture.places import line_of
 from convfold.graph.captured import Constant, Ref, Size, Step
-from convfold.graph.layout import Layout, identity
 from convfold.graph.operation import RULES, Meta, Operation, functional_name
 from convfold.graph.program import Linear, Node, Opaque, Place, Program, Value
-from convfold.graph.rules.views import layout_after
+from convfold.graph.rules.views import Views
 from convfold.graph.sizes import Sizes, expression
 
 __all__ = ["Values", "meta_of", "sources"]
@@ -76,7 +75,7 @@ class Values:
         self.dims: dict[int, tuple[Any, ...]] = {}
         self.call = 0
         self._metas: dict[int, Meta | None] = {}
-        self._views: dict[int, tuple[int, Layout]] = {}
+        self.views = Views(lambda source: sizes.pairs(self.dims[source.value]))
 
     def input(self, tensor: Tensor) -> Ref:
         """A new input of the program."""
@@ -119,14 +118,15 @@ class Values:
             return found if found is not None else self._opaque(step, count)
 
         ref = self.add(node, step, define, meta, count)
-        if meta is not None:
-            self._note_view(step, named, meta, ref)
+        # What became a linear map of the base starts a chain of its own.
+        if meta is not None and not isinstance(self.program.nodes[ref.value], Linear):
+            self.views.note(self.operation(step, named, meta, ref.value))
         return ref
 
     def operation(self, step: Step, named: dict[str, Any], meta: Meta, number: int) -> Operation:
         """A step as rules see it."""
         name = functional_name(step.target)
-        return Operation(name, named, meta, number, self.sizes, self.meta, self._base, self._integers)
+        return Operation(name, named, meta, number, self.sizes, self.meta, self.views.base, self._integers)
 
     def meta(self, argument: Ref | Constant) -> Meta:
         """Shape and type of an argument that is a tensor."""
@@ -134,10 +134,6 @@ class Values:
             return self.constants.meta(argument.key)
         # Several results have no type: one that no rule takes.
         return self._metas[argument.value] or Meta((), torch.uint8)
-
-    def _base(self, source: Ref) -> tuple[int, Layout]:
-        found = self._views.get(source.value)
-        return found or (source.value, identity(self.sizes.pairs(self.dims[source.value])))
 
     def _integers(self, constant: Constant) -> tuple[int, ...] | None:
         tensor = self.constants(constant.key)
@@ -150,17 +146,6 @@ class Values:
         if rule is None or not meta.dtype.is_floating_point or step.target.namespace != "aten":  # type: ignore[attr-defined]
             return None
         return rule(self.operation(step, named, meta, number))
-
-    def _note_view(self, step: Step, named: dict[str, Any], meta: Meta, ref: Ref) -> None:
-        source = next(iter(named.values()), None)
-        # What became a linear map of the base starts a chain of its own.
-        if not isinstance(source, Ref) or isinstance(self.program.nodes[ref.value], Linear):
-            return
-        base, layout = self._base(source)
-        op = self.operation(step, named, meta, ref.value)
-        chained = layout_after(op, layout, self.sizes.pairs(self.dims[source.value]))
-        if chained is not None and self.meta(source).dtype == meta.dtype:
-            self._views[ref.value] = (base, chained)
 
     def _opaque(self, step: Step, count: int) -> Opaque:
         """A definition that nothing is known of but its cost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from convfold.geometry import Axis, Window, conv_window
@@ -11,16 +12,16 @@ from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Linear, Node, Spatial, Term
 from convfold.graph.sizes import static
 
-__all__: list[str] = []
+__all__ = ["averaged", "pooled", "uniform"]
 
 
-def _uniform(op: Operation, source: Ref, dims: int, *, ones: bool) -> Node:
+def uniform(op: Operation, source: Ref, dims: int, *, ones: bool) -> Node:
     """A map over the last `dims` axes."""
     axes = tuple((axis, axis) for axis in range(len(op.out.dims) - dims))
     return Spatial(source.value, axes, ones, False, op.number)
 
 
-def _pooled(op: Operation, source: Ref, window: Window, divisor: float) -> Node | None:
+def pooled(op: Operation, source: Ref, window: Window, divisor: float) -> Node | None:
     """Each tap weighs 1/divisor: a convolution whose kernel is known."""
     axis = len(op.out.dims) - len(window) - 1
     channels = op.channels(source, axis) if axis >= 0 else None
@@ -39,14 +40,20 @@ def avg_pool(op: Operation) -> Node | None:
     if source is None or not plain(kernel, stride, padding):
         return None
     window = conv_window(dims, _one(kernel), _one(stride) or _one(kernel), _one(padding))
-    padded, divisor = any(axis.lo for axis in window), op.get("divisor_override")
-    counted = op["count_include_pad"] or not padded
-    if (op["ceil_mode"] and not _fits(op, source, window)) or (not counted and divisor is None):
-        return _uniform(op, source, dims, ones=divisor is None and not (padded and op["count_include_pad"]))
-    taps = 1
-    for axis in window:
-        taps *= axis.kernel
-    return _pooled(op, source, window, divisor or taps)
+    return averaged(
+        op, source, window, op.get("divisor_override"), counts_padding=op["count_include_pad"], ceil=op["ceil_mode"]
+    )
+
+
+def averaged(
+    op: Operation, source: Ref, window: Window, divisor: int | None = None, *, counts_padding: bool, ceil: bool
+) -> Node | None:
+    """The mean of each window, or its sum over `divisor`: a known kernel, where every tap of each window counts."""
+    padded = any(axis.lo or axis.hi for axis in window)
+    counted = counts_padding or not padded
+    if (ceil and not _fits(op, source, window)) or (not counted and divisor is None):
+        return uniform(op, source, len(window), ones=divisor is None and not (padded and counts_padding))
+    return pooled(op, source, window, divisor or prod(axis.kernel for axis in window))
 
 
 def _one(value: Any) -> Any:
@@ -68,7 +75,7 @@ def _fits(op: Operation, source: Ref, window: Window) -> bool:
 def adaptive(op: Operation) -> Node | None:
     """The mean of each of a number of windows."""
     source = op.source
-    return None if source is None else _uniform(op, source, int(op.name[-2]), ones=True)
+    return None if source is None else uniform(op, source, int(op.name[-2]), ones=True)
 
 
 @rule("mean", "sum")
@@ -93,7 +100,7 @@ def reduced(op: Operation) -> Node | None:
 def resized(op: Operation) -> Node | None:
     """Every position a weighted mean of some: the weights add up to one."""
     source = op.source
-    return None if source is None else _uniform(op, source, len(op.out.dims) - 2, ones=True)
+    return None if source is None else uniform(op, source, len(op.out.dims) - 2, ones=True)
 
 
 @rule(
@@ -118,7 +125,7 @@ def pad(op: Operation) -> Node | None:
     if constant and rank in (3, 4, 5) and min(touched) >= 2 and plain(amounts):
         pads = {rank - 1 - k // 2: tuple(amounts[k : k + 2]) for k in range(0, len(amounts), 2)}
         window = tuple(Axis(1, 1, 1, *pads.get(axis, (0, 0))) for axis in range(2, rank))
-        found = _pooled(op, source, window, 1)
+        found = pooled(op, source, window, 1)
         if found is not None:
             return found
     return Spatial(source.value, axes, not constant, False, op.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from math import prod
 
@@ -12,7 +13,7 @@ from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Linear, Node, Spatial, Term
 from convfold.graph.sizes import Pair
 
-__all__ = ["layout_after"]
+__all__ = ["Views", "layout_after"]
 
 ROW_MAJOR = (
     "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone",
@@ -123,6 +124,31 @@ def _shuffled(layout: Layout, shape: tuple[Pair, ...]) -> Map | None:
     digits = product(*(range(part.size[0]) for part in layout[axis]))
     strides = [part.stride[0] for part in layout[axis]]
     return select(tuple(sum(d * s for d, s in zip(row, strides, strict=True)) for row in digits), count, axis)
+
+
+class Views:
+    """What each value is a view of: a chain of views is seen as one, from the first value of the chain.
+
+    `shape` gives the sizes of a value.
+    """
+
+    def __init__(self, shape: Callable[[Ref], tuple[Pair, ...]]) -> None:
+        self._shape = shape
+        self._known: dict[int, tuple[int, Layout]] = {}
+
+    def base(self, source: Ref) -> tuple[int, Layout]:
+        """The value that `source` is a view of, itself where it is none, and the layout."""
+        return self._known.get(source.value) or (source.value, identity(self._shape(source)))
+
+    def note(self, op: Operation) -> None:
+        """Note the result of an operator, where it is a view of its first argument."""
+        source = next(iter(op.named.values()), None)
+        if not isinstance(source, Ref):
+            return
+        base, layout = self.base(source)
+        chained = layout_after(op, layout, self._shape(source))
+        if chained is not None and op.meta(source).dtype == op.out.dtype:
+            self._known[op.number] = (base, chained)
 
 
 @rule(*ROW_MAJOR, *PERMUTED, *PIXELS)
