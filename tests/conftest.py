@@ -11,6 +11,10 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.browser import browser
+
+__all__ = ["browser"]  # a fixture of all tests
+
 # Shared machines stall: a deadline per example would fail for reasons that are not the code's.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much]}
 settings.register_profile("fast", max_examples=60, derandomize=True, **_COMMON)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,15 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
+from support.browser import PHONE, set_screen
+
 from .conftest import Demo
 
 pytestmark = pytest.mark.browser
 
-DESK, PHONE = 1200, 390
+DESK = 1200
 # WCAG AA: text, and graphics that carry meaning.
 TEXT_CONTRAST, LINE_CONTRAST = 4.5, 3.0
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-)
 
 # Colours as drawn on their true background: [what, contrast, is it text] for all that can be read or seen.
 CONTRASTS = """
@@ -72,42 +63,9 @@ return [...document.querySelectorAll("svg")].map((svg) => {
 """
 
 
-def _missing(reason: str) -> None:
-    if os.environ.get("CONVFOLD_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"CONVFOLD_REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    binary = shutil.which("chromium")
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        _missing("chromium and chromedriver are not installed")
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        _missing("selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
-
-
 def show(browser: Any, demo: Demo, width: int, scheme: str = "light") -> None:
     """Open the report in a window of this width and colour scheme."""
-    browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE},
-    )
+    set_screen(browser, width, scheme)
     browser.get((Path(demo.out) / "report.html").resolve().as_uri())
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -108,30 +105,6 @@ def test_a_diagram_is_well_formed_and_all_of_it_lies_inside(name: str) -> None:
     assert "prefers-color-scheme:dark" in style
     assert "url(" not in style
     assert "@import" not in style
-
-
-def _missing(reason: str) -> None:
-    if os.environ.get("CONVFOLD_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"CONVFOLD_REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from selenium import webdriver
-    except ImportError:
-        _missing("selenium is not installed")
-    if shutil.which("chromedriver") is None:
-        _missing("chromedriver is not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 # Every box with the text in it: [label, width of the box, width of the text, whether the text lies inside].

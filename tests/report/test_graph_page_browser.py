@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,20 +12,13 @@ import pytest
 pytest.importorskip("jinja2")
 
 from convfold.report.graph_page import write_graph_page
+from support.browser import PHONE, set_screen
 
 from .graph_examples import explanation, single
 
 pytestmark = pytest.mark.browser
 
-DESK, NARROW, PHONE = 1400, 700, 390
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-)
+DESK, NARROW = 1400, 700
 # Texts of nodes that leave their box, or meet each other, at full size.
 SPILT = """
 return [...document.querySelectorAll("svg.graph .node")].filter((node) => {
@@ -70,32 +61,6 @@ return found;
 """
 
 
-def _missing(reason: str) -> None:
-    if os.environ.get("CONVFOLD_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"CONVFOLD_REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        _missing("chromium and chromedriver are not installed")
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        _missing("selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=Service(driver))
-    yield opened
-    opened.quit()
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
@@ -112,13 +77,7 @@ def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     """Opens a page; afterwards, nothing may have been complained of or loaded."""
 
     def opened(name: str, width: int = DESK, scheme: str = "light") -> Any:
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
-        browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE},
-        )
+        set_screen(browser, width, scheme)
         browser.get(pages[name].as_uri())
         return browser
 

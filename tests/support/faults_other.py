@@ -57,8 +57,8 @@ OTHER_FAULTS: dict[str, Fault] = {
     "identity in every column": (special._diagonal, "scale.shape[0], mode", "1, mode"),
     "select rows but not biases": (select.rows_of, "conv.bias.index_select(0, index)", "conv.bias[: len(index)]"),
     "columns counted in the whole": (select.columns_of, "source % wide", "source % len(select.index) % wide"),
-    "a group kept that is left": (select._kept_groups, "source // wide == j // narrow", "True"),
-    "uneven groups kept": (select._kept_groups, "or inner % candidate", ""),
+    "a group kept that is left": (groups.kept_groups, "source // wide == j // narrow", "True"),
+    "uneven groups kept": (groups.kept_groups, "or inner % candidate", ""),
     "selections in the wrong order": (
         select.select_after_select,
         "first.index[j] for j in second.index",

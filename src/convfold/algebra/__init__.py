@@ -30,7 +30,7 @@ from convfold.algebra.readings.dense import dense
 from convfold.algebra.readings.kernel import kernel
 from convfold.algebra.readings.tensors import frozen, leaves, magnitude, tensors
 from convfold.algebra.readings.text import text
-from convfold.algebra.readings.twin import twin
+from convfold.algebra.readings.twin import hollow, twin
 
 __all__ = [
     "CHAIN_LAWS",
@@ -62,6 +62,7 @@ __all__ = [
     "frozen",
     "has_hooks",
     "has_op",
+    "hollow",
     "join_blocks",
     "join_rows",
     "kernel",

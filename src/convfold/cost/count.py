@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import traceback
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from convfold.algebra import hollow, twin
 from convfold.cost.counter import Failure, OperatorCounter
 from convfold.cost.report import CostReport, Row
 from convfold.errors import InvalidArgument, InvalidType
@@ -44,7 +43,7 @@ def cost(model: nn.Module, inputs: object) -> CostReport:
                 hint="Run a lazy module once on a batch before counting it.",
             )
     try:
-        counter = _count(_copy(model, meta=True), given.map(_as_meta), meta=True)
+        counter = _count(hollow(model).eval(), given.map(_as_meta), meta=True)
         reason = ""
     except Exception as refusal:
         # Whatever meta tensors cannot do is told by what the model itself says to real ones.
@@ -55,22 +54,6 @@ def cost(model: nn.Module, inputs: object) -> CostReport:
 
 def _as_meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")
-
-
-def _copy(model: nn.Module, *, meta: bool) -> nn.Module:
-    """A deep copy in eval mode; with `meta`, parameters and buffers are replaced instead of copied."""
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            # A result kept as an attribute (old weight_norm does) has a history, which deepcopy refuses.
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    if meta:
-        for tensor in chain(model.parameters(), model.buffers()):
-            stand_in = _as_meta(tensor.detach())
-            is_parameter = isinstance(tensor, nn.Parameter)
-            memo[id(tensor)] = nn.Parameter(stand_in, tensor.requires_grad) if is_parameter else stand_in
-    return copy.deepcopy(model, memo).eval()
 
 
 def _count(model: nn.Module, given: ExampleInputs, *, meta: bool) -> OperatorCounter:
@@ -86,7 +69,7 @@ def _forward(model: nn.Module, given: ExampleInputs, counter: OperatorCounter) -
 
 def _real_run(model: nn.Module, given: ExampleInputs) -> OperatorCounter:
     try:
-        twin = _copy(model, meta=False)
+        copied = twin(model).eval()
     except Exception as error:
         raise InvalidArgument(
             f"the model cannot be copied ({_one_line(error)})",
@@ -94,11 +77,11 @@ def _real_run(model: nn.Module, given: ExampleInputs) -> OperatorCounter:
             hint="Counting works on a copy, so that the model stays as it is.",
         ) from error
     given = given.map(lambda tensor: tensor.detach().clone())
-    counter = OperatorCounter(twin, given, meta=False)
+    counter = OperatorCounter(copied, given, meta=False)
     try:
-        _forward(twin, given, counter)
+        _forward(copied, given, counter)
     except Exception as error:
-        raise _refused(twin, given, counter.failure, error) from error
+        raise _refused(copied, given, counter.failure, error) from error
     return counter
 
 

@@ -1,7 +1,7 @@
 """Windows, groups, borders and counts of convolutions, decided on plain integers; tensors only follow."""
 
 from convfold.geometry.counts import conv_macs, out_size, transposed_size
-from convfold.geometry.groups import chain_groups, common_groups
+from convfold.geometry.groups import chain_groups, common_groups, kept_groups
 from convfold.geometry.window import (
     Axis,
     Placement,
@@ -28,6 +28,7 @@ __all__ = [
     "conv_window",
     "embed",
     "has_padding",
+    "kept_groups",
     "out_size",
     "point",
     "reads_past_border",

@@ -6,7 +6,7 @@ from math import gcd
 
 from convfold.errors import InvalidArgument
 
-__all__ = ["chain_groups", "check_groups", "common_groups"]
+__all__ = ["chain_groups", "check_groups", "common_groups", "kept_groups"]
 
 
 def check_groups(in_channels: int, out_channels: int, groups: int) -> None:
@@ -42,3 +42,20 @@ def common_groups(groups: tuple[int, ...]) -> int:
     4
     """
     return gcd(*groups)
+
+
+def kept_groups(groups: int, index: tuple[int, ...], inner: int, outer: int) -> int:
+    """Groups of a selection chained with a convolution of `groups`: the most that the selection stays inside.
+
+    Channel j of `outer` and its source ``index[j]`` of `inner` lie in the same group.
+
+    >>> kept_groups(2, (1, 0, 3, 2), 4, 4), kept_groups(2, (2, 3, 0, 1), 4, 4), kept_groups(4, (1, 2, 5), 6, 3)
+    (2, 1, 1)
+    """
+    for candidate in range(groups, 0, -1):
+        if groups % candidate or inner % candidate or outer % candidate:
+            continue
+        wide, narrow = inner // candidate, outer // candidate
+        if all(source // wide == j // narrow for j, source in enumerate(index)):
+            return candidate
+    return 1

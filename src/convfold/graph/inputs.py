@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from convfold.errors import InvalidArgument, InvalidType
 
-__all__ = ["ExampleInputs", "describe", "example_inputs"]
+__all__ = ["ExampleInputs", "describe", "does_not_run", "example_inputs"]
 
 
 def describe(value: object) -> str:
@@ -35,6 +35,10 @@ class ExampleInputs:
         """Each input under its name, in order."""
         return dict(zip(self.names, [*self.args, *self.kwargs.values()], strict=True))
 
+    def described(self) -> str:
+        """Each input's name with its type and shape."""
+        return ", ".join(f"{name}: {describe(value)}" for name, value in self.named().items())
+
     def call(self, model: nn.Module) -> Any:
         """``model(*args, **kwargs)``"""
         return model(*self.args, **self.kwargs)
@@ -46,6 +50,17 @@ class ExampleInputs:
             return change(value) if isinstance(value, Tensor) else value
 
         return ExampleInputs(tree_map(leaf, self.args), tree_map(leaf, dict(self.kwargs)), self.names)
+
+
+def does_not_run(
+    model: nn.Module,
+    given: ExampleInputs,
+    error: Exception,
+    sentence: str = "the model does not run on these example inputs",
+) -> InvalidArgument:
+    """The error of a model that raised `error` on the inputs."""
+    reason = " ".join(str(error).split())[:200]
+    return InvalidArgument(f"{sentence} ({reason})", where=type(model).__name__, got=given.described())
 
 
 def example_inputs(model: nn.Module, inputs: object) -> ExampleInputs:

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 from convfold.geometry import Window, common_groups, point, union
 from convfold.graph.maps import (
-    IDENTITY,
     Block,
     Columns,
-    Direct,
     Kind,
     Map,
     Plus,
@@ -19,7 +17,7 @@ from convfold.graph.maps import (
     widened,
 )
 
-__all__ = ["block", "columns", "direct", "is_block_diagonal", "plus", "rows"]
+__all__ = ["block", "columns", "is_block_diagonal", "plus", "rows"]
 
 
 def _as_conv(m: Map, dims: int, channels: int) -> tuple[Window, int]:
@@ -111,13 +109,3 @@ def rows(maps: tuple[Map, ...]) -> Map:
     if any(m.groups > 1 for m in maps):
         raise refused("grouped convolutions are not put under each other")
     return Map("conv", sum(m.rows for m in maps), maps[0].cols, axis, maps[0].window, 1, recipe)
-
-
-def direct(maps: tuple[Map, ...], widths: tuple[int, ...], axis: int) -> Map:
-    """The diagonal map of a concatenation whose pieces go through diagonal maps."""
-    if not {m.kind for m in maps} <= {"identity", "scalar", "diagonal"}:
-        raise refused("only per-channel maps stay one over a concatenation")
-    if all(m.kind == "identity" for m in maps):
-        return IDENTITY
-    total = sum(widths)
-    return Map("diagonal", total, total, axis, recipe=Direct(maps, widths))

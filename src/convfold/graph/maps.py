@@ -16,6 +16,7 @@ from convfold.geometry import (
     chain,
     chain_groups,
     has_padding,
+    kept_groups,
     point,
     reads_past_border,
 )
@@ -25,7 +26,6 @@ __all__ = [
     "After",
     "Block",
     "Columns",
-    "Direct",
     "Given",
     "Kind",
     "Map",
@@ -88,14 +88,6 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Direct:
-    """The concatenation of ``maps[j](x_j)`` for x the concatenation of the x_j, of these widths."""
-
-    maps: tuple[Map, ...]
-    widths: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Block:
     """The part of `whole` that reads input channels `start` to `stop`; all rows, or those of `diagonal` blocks."""
 
@@ -116,7 +108,7 @@ class Seen:
 
 
 # None: the kind alone says it all.
-Recipe = Given | After | Plus | Columns | Rows | Direct | Block | Seen | None
+Recipe = Given | After | Plus | Columns | Rows | Block | Seen | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,17 +175,6 @@ def widened(window: Window, dims: int) -> Window:
     return window or point(dims)
 
 
-def _kept(groups: int, index: tuple[int, ...], inner: int, outer: int) -> int:
-    """The most groups for which channel j and its source ``index[j]`` lie in the same group."""
-    for candidate in range(groups, 0, -1):
-        if groups % candidate or inner % candidate or outer % candidate:
-            continue
-        wide, narrow = inner // candidate, outer // candidate
-        if all(source // wide == j // narrow for j, source in enumerate(index)):
-            return candidate
-    return 1
-
-
 def after(first: Map, second: Map) -> Map:
     """``second o first``. Raises NotFoldable where no single map is equal.
 
@@ -241,11 +222,11 @@ def _general(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
         return Map("conv", rows_, cols, axis, first.window, groups, recipe)
     if first.kind == "select":
         assert first.index is not None
-        groups = _kept(second.groups, first.index, first.cols, first.rows)
+        groups = kept_groups(second.groups, first.index, first.cols, first.rows)
         return Map("conv", rows_, cols, axis, second.window, groups, recipe)
     if second.kind == "select":
         assert second.index is not None
-        groups = _kept(first.groups, second.index, first.rows, second.rows)
+        groups = kept_groups(first.groups, second.index, first.rows, second.rows)
         return Map("conv", rows_, cols, axis, first.window, groups, recipe)
     one, two = widened(first.window, dims), widened(second.window, dims)
     if reads_past_border(one, two):

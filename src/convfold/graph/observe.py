@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from convfold.algebra import has_hooks, has_op, twin
 from convfold.errors import InvalidArgument
 from convfold.graph.flow import Call, Flow
-from convfold.graph.inputs import ExampleInputs, describe, example_inputs
+from convfold.graph.inputs import ExampleInputs, does_not_run, example_inputs
 
 __all__ = ["flow_of", "module_paths"]
 
@@ -122,11 +122,7 @@ def _record(model: nn.Module, given: ExampleInputs) -> Flow:
         with torch.no_grad(), recorder:
             result = given.call(model)
     except Exception as error:
-        raise InvalidArgument(
-            f"the model does not run on these example inputs ({' '.join(str(error).split())[:200]})",
-            where=type(model).__name__,
-            got=", ".join(f"{name}: {describe(value)}" for name, value in given.named().items()),
-        ) from error
+        raise does_not_run(model, given, error) from error
     for leaf in tree_leaves(result):
         if isinstance(leaf, Tensor):
             recorder.flow.uses[id(leaf)].append("the model's output")

@@ -31,6 +31,8 @@ __all__ = [
     "Spatial",
     "Term",
     "Value",
+    "inner_shifts",
+    "is_identity",
 ]
 
 
@@ -56,11 +58,13 @@ class Value:
 class _Shift:
     """A bias; `mapped` says whether it differs from position to position."""
 
-    mapped: bool = False
+    mapped: bool
 
-    def _note(self, *parts: Shift | None) -> None:
+    def __post_init__(self) -> None:
         # Known once and kept: a bias may be thousands of steps deep.
-        object.__setattr__(self, "mapped", any(part is not None and part.mapped for part in parts))
+        inner = inner_shifts(self)  # type: ignore[arg-type]
+        mapped = isinstance(self, ShiftMap) or any(part.mapped for part in inner)
+        object.__setattr__(self, "mapped", mapped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +81,12 @@ class ShiftThrough(_Shift):
     shift: Shift
     map: Map
 
-    def __post_init__(self) -> None:
-        self._note(self.shift)
-
 
 @dataclass(frozen=True, eq=False)
 class ShiftPlus(_Shift):
     """A sum of biases."""
 
     shifts: tuple[Shift, ...]
-
-    def __post_init__(self) -> None:
-        self._note(*self.shifts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +100,6 @@ class ShiftMap(_Shift):
     map: Map
     size: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mapped", True)
-
 
 @dataclass(frozen=True, eq=False)
 class ShiftPart(_Shift):
@@ -114,9 +109,6 @@ class ShiftPart(_Shift):
     start: int
     stop: int
 
-    def __post_init__(self) -> None:
-        self._note(self.shift)
-
 
 @dataclass(frozen=True, eq=False)
 class ShiftJoin(_Shift):
@@ -124,11 +116,17 @@ class ShiftJoin(_Shift):
 
     parts: tuple[tuple[Shift | None, int], ...]
 
-    def __post_init__(self) -> None:
-        self._note(*(part for part, _ in self.parts))
-
 
 Shift = ShiftGiven | ShiftThrough | ShiftPlus | ShiftMap | ShiftPart | ShiftJoin
+
+
+def inner_shifts(shift: Shift) -> tuple[Shift, ...]:
+    """The biases that one is directly made of."""
+    if isinstance(shift, ShiftPlus):
+        return shift.shifts
+    if isinstance(shift, ShiftJoin):
+        return tuple(part for part, _ in shift.parts if part is not None)
+    return () if isinstance(shift, ShiftGiven) else (shift.shift,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +148,11 @@ class Linear:
     @property
     def inputs(self) -> tuple[int, ...]:
         return tuple(term.source for term in self.terms)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the shift differs from position to position."""
+        return self.shift is not None and self.shift.mapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +213,16 @@ class Opaque:
 
 
 Node = Linear | Concat | Spatial | Elementwise | Opaque
+
+
+def is_identity(node: Node | None) -> bool:
+    """Whether a value is another one, unchanged."""
+    return (
+        isinstance(node, Linear)
+        and len(node.terms) == 1
+        and node.terms[0].map.kind == "identity"
+        and node.shift is None
+    )
 
 
 @dataclass

@@ -17,8 +17,8 @@ from convfold.algebra.laws.compose import push_bias, regroup
 from convfold.algebra.laws.merge import join_rows
 from convfold.algebra.laws.special import as_conv
 from convfold.geometry import Window, point
-from convfold.graph.maps import After, Block, Columns, Direct, Given, Map, Plus, Rows, Seen
-from convfold.graph.program import Shift, ShiftGiven, ShiftJoin, ShiftMap, ShiftPart, ShiftPlus
+from convfold.graph.maps import After, Block, Columns, Given, Map, Plus, Rows, Seen
+from convfold.graph.program import Shift, ShiftGiven, ShiftJoin, ShiftMap, ShiftPart, ShiftPlus, inner_shifts
 
 __all__ = ["Weights"]
 
@@ -73,7 +73,7 @@ class Weights:
             if id(current) in self._shifts:
                 stack.pop()
                 continue
-            missing = [need for need in _parts(current) if id(need) not in self._shifts]
+            missing = [need for need in inner_shifts(current) if id(need) not in self._shifts]
             if missing:
                 stack += missing
                 continue
@@ -97,8 +97,6 @@ class Weights:
             return self._seen(m, recipe, dims)
         if isinstance(recipe, Block):
             return _block(parts[0], recipe, m)
-        if isinstance(recipe, Direct):
-            return Affine(torch.cat([_scale(part) for part in parts]), None, dims)
         if isinstance(recipe, Columns):
             convs = [as_conv(part, _LIKE) for part in parts]
             weights = [regroup(conv.weight, conv.groups, 1) for conv in convs]
@@ -217,19 +215,11 @@ def _needs(m: Map, width: int) -> Iterable[tuple[Map, int]]:
         return (recipe.first, width), (recipe.second, recipe.first.rows or width)
     if isinstance(recipe, (Plus, Rows)):
         return [(part, width) for part in recipe.maps]
-    if isinstance(recipe, (Columns, Direct)):
+    if isinstance(recipe, Columns):
         return [(part, wide) for part, wide in zip(recipe.maps, recipe.widths, strict=True)]
     if isinstance(recipe, Block):
         return ((recipe.whole, recipe.whole.cols),)
     return ()
-
-
-def _parts(shift: Shift) -> tuple[Shift, ...]:
-    if isinstance(shift, ShiftPlus):
-        return shift.shifts
-    if isinstance(shift, ShiftJoin):
-        return tuple(part for part, _ in shift.parts if part is not None)
-    return () if isinstance(shift, ShiftGiven) else (shift.shift,)
 
 
 def _block(whole: Op, recipe: Block, m: Map) -> Op:

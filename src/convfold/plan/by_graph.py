@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -174,11 +175,8 @@ def _parameters(node: object) -> int:
 
 
 def _size(m: Map) -> int:
-    taps = 1
-    for axis in m.window:
-        taps *= axis.kernel
-    if m.kind in ("conv", "transposed"):
-        return m.rows * m.cols // m.groups * taps
+    if m.dense:
+        return m.rows * m.cols // m.groups * prod(axis.kernel for axis in m.window)
     return m.rows if m.kind == "diagonal" else 0
 
 

@@ -53,8 +53,7 @@ def by_modules(model: nn.Module, example_inputs: object) -> ByModules:
     """Find the regions, and keep those that do not get dearer."""
     flow = flow_of(model, example_inputs)
     found = find_regions(model, flow)
-    before = None if example_inputs is None else cost(model, example_inputs)
-    regions, dearer = _gate(model, found.regions, flow, before)
+    regions, dearer = _gate(model, found.regions, flow, seen=example_inputs is not None)
     return ByModules(model, regions, (*found.refusals, *dearer), found.blocking)
 
 
@@ -64,23 +63,23 @@ def totals(report: CostReport) -> Totals:
 
 
 def _gate(
-    model: nn.Module, regions: tuple[Region, ...], flow: Flow, before: CostReport | None
+    model: nn.Module, regions: tuple[Region, ...], flow: Flow, *, seen: bool
 ) -> tuple[tuple[Region, ...], list[Refusal]]:
-    """Cost each region, and refuse those that would not get cheaper."""
+    """Cost each region, and refuse those that would not get cheaper; the rest keep theirs where inputs were `seen`."""
     kept: list[Region] = []
     refusals: list[Refusal] = []
     for region in regions:
-        was, will = _region_costs(model, region, flow, before)
+        was, will = _region_costs(model, region, flow)
         if any(b > a for a, b in zip(was[:3], will[:3], strict=True)):
             figures = f"{was.macs:,} -> {will.macs:,} MACs, {was.operators} -> {will.operators} operators"
             reason = f"it would not be cheaper: {figures}"
             refusals.append(Refusal(region.types[0], reason, region.paths[0], "block.fold() folds it all the same."))
             continue
-        kept.append(replace(region, before=was, after=will) if before is not None else region)
+        kept.append(replace(region, before=was, after=will) if seen else region)
     return tuple(kept), refusals
 
 
-def _region_costs(model: nn.Module, region: Region, flow: Flow, before: CostReport | None) -> tuple[Totals, Totals]:
+def _region_costs(model: nn.Module, region: Region, flow: Flow) -> tuple[Totals, Totals]:
     """What the region costs in all its calls, and what its one convolution will.
 
     Where no shapes were seen, both are compared on a map that the window fits into.

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from convfold.algebra import twin
+from convfold.algebra import hollow, twin
 from convfold.errors import InvalidArgument, Refusal
 from convfold.graph import ExampleInputs
 from convfold.graph.capture import capture_below
 from convfold.plan.by_graph import ByGraph, decide
-from convfold.plan.emit import hollow, replace_module
+from convfold.plan.emit import replace_module
 from convfold.plan.regions import Region
 from convfold.verify import Certificate
 

@@ -7,14 +7,14 @@ import warnings
 import torch
 from torch import nn
 
-from convfold.algebra import Op, frozen, kernel, twin
+from convfold.algebra import Op, frozen, hollow, kernel, twin
 from convfold.algebra.readings.module import as_module, finish
 from convfold.algebra.readings.tensors import tensors, to_meta
 from convfold.errors import ConvfoldWarning, InvalidArgument, Refusal
 from convfold.plan.regions import Region, expression
 from convfold.verify import Certificate, certify
 
-__all__ = ["emit", "hollow", "nothing_like", "replace_module", "shadow"]
+__all__ = ["emit", "nothing_like", "replace_module", "shadow"]
 
 
 def replace_module(model: nn.Module, path: str, new: nn.Module) -> nn.Module:
@@ -93,11 +93,6 @@ def emit(
     return plain, certificates, refusals
 
 
-def hollow(model: nn.Module) -> nn.Module:
-    """A copy of `model` without weights: its parameters and buffers on the meta device."""
-    return twin(model, {id(t): _meta_like(t) for t in (*model.parameters(), *model.buffers())})
-
-
 def shadow(model: nn.Module, regions: tuple[Region, ...]) -> nn.Module:
     """The structure that `emit` will give, without weights: a copy of `model` on the meta device."""
     copied = hollow(model)
@@ -109,8 +104,3 @@ def shadow(model: nn.Module, regions: tuple[Region, ...]) -> nn.Module:
             copied, region, as_module(kernel(to_meta(whole)), members[0]).to(dtype).train(members[0].training)
         )
     return copied
-
-
-def _meta_like(tensor: torch.Tensor) -> torch.Tensor:
-    empty = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

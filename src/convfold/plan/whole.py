@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from convfold.algebra import defines_op
 from convfold.errors import Refusal
 from convfold.graph.captured import Captured, Ref
-from convfold.graph.program import Linear, Program
+from convfold.graph.program import Linear, Program, is_identity
 from convfold.plan.guards import closed_modules, stubborn_norms, why_not
 from convfold.plan.search.price import FREE, Objective, Price, Pricer
 from convfold.plan.search.search import Accepted, Rewritten, search
@@ -132,21 +132,12 @@ def _alive_in_training(captured: Captured) -> frozenset[int]:
     found = set()
     for value in captured.steps:
         module = captured.model.get_submodule(calls[captured.home[value]])
-        passes = "dropout" in captured.program.values[value].place.operator or _passes(captured, value)
+        operator, node = captured.program.values[value].place.operator, captured.program.nodes.get(value)
+        # An alias is a module's own input passed on.
+        passes = "dropout" in operator or (operator == "alias" and is_identity(node))
         if module.training and passes and not isinstance(module, nn.Identity):
             found.add(value)
     return frozenset(found)
-
-
-def _passes(captured: Captured, value: int) -> bool:
-    """Whether a value is a module's own input passed on."""
-    node = captured.program.nodes.get(value)
-    return (
-        isinstance(node, Linear)
-        and node.shift is None
-        and [term.map.kind for term in node.terms] == ["identity"]
-        and captured.program.values[value].place.operator == "alias"
-    )
 
 
 def _matters(captured: Captured, path: str, values: frozenset[int]) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from convfold.files import write_text
+from convfold.report.environment import environment
 from convfold.report.graph_layout import aligned, drawing
 from convfold.report.graph_svg import COLOURS, graph_map, graph_svg
 
@@ -55,22 +56,15 @@ def graph_page(explanation: Mapping[str, Any]) -> str:
 
     Raises InvalidArgument for a graph with a cycle, or an edge to a node that it does not list.
     """
-    import jinja2  # noqa: PLC0415
+    templates = environment()
     from markupsafe import Markup  # noqa: PLC0415
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("convfold.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"quantity": quantity, "bare": _bare}
-    loader = environment.loader
+    templates.filters |= {"quantity": quantity, "bare": _bare}
+    loader = templates.loader
     assert loader is not None
-    sources = [loader.get_source(environment, name)[0] for name in _SCRIPTS]
+    sources = [loader.get_source(templates, name)[0] for name in _SCRIPTS]
     script = '"use strict";\n(() => {\n' + "\n".join(sources) + "\n})();\n"
-    return environment.get_template("graph.html.j2").render(
+    return templates.get_template("graph.html.j2").render(
         **_shown(explanation),
         panes={side: {**pane, **{k: Markup(pane[k]) for k in ("svg", "map")}} for side, pane in _panes(explanation)},
         script=Markup(script),

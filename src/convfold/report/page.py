@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from convfold.report.environment import environment
+
 __all__ = ["Code", "Fact", "Figure", "Figures", "Page", "Section", "Table", "Text", "render"]
 
 
@@ -85,13 +87,4 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as one HTML document that asks for nothing from outside. Needs jinja2."""
-    import jinja2  # noqa: PLC0415
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("convfold.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("page.html.j2").render(page=page)
+    return environment().get_template("page.html.j2").render(page=page)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from convfold.algebra import twin
-from convfold.errors import InvalidArgument, InvalidType, NotEqual
+from convfold.errors import InvalidType, NotEqual
 from convfold.graph import ExampleInputs, describe
 from convfold.graph import example_inputs as read_inputs
+from convfold.graph.inputs import does_not_run
 from convfold.verify.certificate import Certificate, Probe, as_double, compare
 
 __all__ = ["verify"]
@@ -114,11 +115,11 @@ def _outputs(
     except Exception as error:
         if not required:
             return None
-        raise _refused("the first", a, given, error) from error
+        raise does_not_run(a, given, error, "the first model does not run on these inputs") from error
     try:
         other = _run(b64, given, torch.float64)
     except Exception as error:
-        raise _refused("the second", b, given, error) from error
+        raise does_not_run(b, given, error, "the second model does not run on these inputs") from error
     values, structure = tree_flatten(wide)
     others, other_structure = tree_flatten(other)
     if structure != other_structure:
@@ -128,14 +129,6 @@ def _outputs(
             got = describe(y)
             raise NotEqual(f"output {index} has another shape", got=got, expected=describe(x))
     return values, tree_leaves(single), others
-
-
-def _refused(which: str, model: nn.Module, given: ExampleInputs, error: Exception) -> InvalidArgument:
-    return InvalidArgument(
-        f"{which} model does not run on these inputs ({' '.join(str(error).split())[:200]})",
-        where=type(model).__name__,
-        got=", ".join(f"{name}: {describe(value)}" for name, value in given.named().items()),
-    )
 
 
 def _judge(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +14,7 @@ from torch.fx import Graph
 from torch.utils._pytree import tree_leaves
 
 from convfold.errors import FileProblem, InvalidArgument
+from convfold.zoo.quiet import quiet
 
 __all__ = ["Exported", "Program", "read_program"]
 
@@ -46,7 +43,7 @@ def read_program(path: str | os.PathLike[str]) -> Program:
             "this is no whole .pt2 file", where=str(path), expected="a file that torch.export.save wrote to its end"
         )
     try:
-        with _silent():
+        with quiet("torch.export"):  # the error says what torch could not read
             program = torch.export.load(path)
             model = _module(program)
     except Exception as error:  # torch raises many kinds for a damaged file
@@ -65,20 +62,6 @@ def read_program(path: str | os.PathLike[str]) -> Program:
             hint="Call model.eval() before torch.export.export.",
         )
     return Program(model, _inputs(program.example_inputs))
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without torch's log of what it could not read: the error says it."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _in_training(program: torch.export.ExportedProgram) -> str:

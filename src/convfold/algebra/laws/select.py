@@ -9,19 +9,9 @@ from torch import Tensor
 
 from convfold.algebra.laws.compose import regroup
 from convfold.algebra.operators import Conv, Select
+from convfold.geometry import kept_groups
 
 __all__ = ["columns_of", "rows_of", "select_after_select"]
-
-
-def _kept_groups(groups: int, index: tuple[int, ...], inner: int, outer: int) -> int:
-    """The most groups for which selected channel j and its source ``index[j]`` lie in the same group."""
-    for candidate in range(groups, 0, -1):
-        if groups % candidate or inner % candidate or outer % candidate:
-            continue
-        wide, narrow = inner // candidate, outer // candidate
-        if all(source // wide == j // narrow for j, source in enumerate(index)):
-            return candidate
-    return 1
 
 
 def _tensor(index: list[int], like: Tensor) -> Tensor:
@@ -33,7 +23,7 @@ def rows_of(conv: Conv, select: Select) -> Conv:
 
     Groups stay wherever the selection stays inside them.
     """
-    groups = _kept_groups(conv.groups, select.index, conv.out_channels, select.out_channels)
+    groups = kept_groups(conv.groups, select.index, conv.out_channels, select.out_channels)
     index = _tensor(list(select.index), conv.weight)
     weight = regroup(conv.weight, conv.groups, groups).index_select(0, index)
     bias = None if conv.bias is None else conv.bias.index_select(0, index)
@@ -45,7 +35,7 @@ def columns_of(select: Select, conv: Conv) -> Conv:
 
     Channels that are not selected get zero columns; groups stay wherever the selection stays inside them.
     """
-    groups = _kept_groups(conv.groups, select.index, select.in_channels, select.out_channels)
+    groups = kept_groups(conv.groups, select.index, select.in_channels, select.out_channels)
     wide, narrow = select.in_channels // groups, select.out_channels // groups
     weight = regroup(conv.weight, conv.groups, groups).reshape(groups, -1, narrow, prod(conv.weight.shape[2:]))
     local = _tensor([source % wide for source in select.index], weight).reshape(groups, narrow)

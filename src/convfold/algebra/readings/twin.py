@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["twin"]
+__all__ = ["hollow", "on_meta", "twin"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -24,3 +25,18 @@ def twin(model: Model, replaced: dict[int, Any] | None = None) -> Model:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(model, memo)
+
+
+def on_meta(model: nn.Module) -> dict[int, Any]:
+    """What `twin` takes to copy no numbers: each parameter and buffer, by identity, on the meta device."""
+    return {id(tensor): _on_meta(tensor) for tensor in (*model.parameters(), *model.buffers())}
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def hollow(model: Model) -> Model:
+    """A deep copy of `model` without numbers: its parameters and buffers are on the meta device."""
+    return twin(model, on_meta(model))

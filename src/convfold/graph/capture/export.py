@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from convfold.errors import InvalidArgument
 from convfold.graph.capture.marks import Recorder
-from convfold.graph.inputs import ExampleInputs, describe
+from convfold.graph.inputs import ExampleInputs
 from convfold.graph.sizes import Sizes
 
 __all__ = ["Exported", "Root", "export", "own_frame", "placeholders"]
@@ -195,7 +195,7 @@ def _refused(model: nn.Module, given: ExampleInputs, error: Exception) -> Invali
     return InvalidArgument(
         f"the model cannot be captured ({reason})",
         where=own_location(error) or type(model).__name__,
-        got=", ".join(f"{name}: {describe(value)}" for name, value in given.named().items()),
+        got=given.described(),
         hint=hint,
     )
 

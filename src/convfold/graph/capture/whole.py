@@ -22,7 +22,7 @@ from convfold.graph.capture.marks import Leaf, Recorder, map_tree
 from convfold.graph.capture.places import line_of
 from convfold.graph.capture.translate import Translation
 from convfold.graph.captured import Call, Captured, Constant, Ref, Step
-from convfold.graph.inputs import ExampleInputs, describe
+from convfold.graph.inputs import ExampleInputs, does_not_run
 from convfold.graph.sizes import Sizes
 
 __all__ = ["capture", "check_runs"]
@@ -84,11 +84,7 @@ def check_runs(model: nn.Module, given: ExampleInputs) -> None:
         with torch.no_grad():
             given.call(copied)
     except Exception as error:
-        raise InvalidArgument(
-            f"the model does not run on these example inputs ({' '.join(str(error).split())[:200]})",
-            where=type(model).__name__,
-            got=", ".join(f"{name}: {describe(value)}" for name, value in given.named().items()),
-        ) from error
+        raise does_not_run(model, given, error) from error
 
 
 def _symbols(exported: Exported) -> tuple[dict[Any, tuple[int, int]], dict[Any, int]]:

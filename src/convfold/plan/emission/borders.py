@@ -6,31 +6,12 @@ import torch
 from torch import Tensor
 
 from convfold.algebra import apply
-from convfold.graph.program import Shift, ShiftGiven, ShiftJoin, ShiftMap, ShiftPart, ShiftPlus, ShiftThrough
+from convfold.graph.program import Shift, ShiftJoin, ShiftMap, ShiftPart, ShiftThrough, inner_shifts
 from convfold.graph.weights import Weights
 
-__all__ = ["borders_of", "has_map", "respond"]
+__all__ = ["borders_of", "respond"]
 
 Borders = tuple[tuple[int, int], ...]
-
-
-def _inner(shift: Shift) -> tuple[Shift, ...]:
-    if isinstance(shift, ShiftPlus):
-        return shift.shifts
-    if isinstance(shift, ShiftJoin):
-        return tuple(part for part, _ in shift.parts if part is not None)
-    return () if isinstance(shift, ShiftGiven) else (shift.shift,)
-
-
-def has_map(shift: Shift | None) -> bool:
-    """Whether a bias differs from position to position."""
-    stack = [] if shift is None else [shift]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, ShiftMap):
-            return True
-        stack += _inner(current)
-    return False
 
 
 def borders_of(shift: Shift, dims: int) -> Borders | None:
@@ -38,9 +19,9 @@ def borders_of(shift: Shift, dims: int) -> Borders | None:
 
     The zero padding of a chain adds up: ``lo_1 + lo_2`` positions at the start, ``hi_1 + hi_2`` at the end.
     """
-    if not has_map(shift):
+    if not shift.mapped:
         return ((0, 0),) * dims
-    found = [borders_of(part, dims) for part in _inner(shift)]
+    found = [borders_of(part, dims) for part in inner_shifts(shift)]
     known = [sides for sides in found if sides is not None]
     window = shift.map.window if isinstance(shift, (ShiftMap, ShiftThrough)) else ()
     if len(known) < len(found) or any(axis.stride != 1 for axis in window):
@@ -55,7 +36,7 @@ def respond(shift: Shift, size: tuple[int, ...], weights: Weights) -> Tensor | N
 
     All strides are one (see `borders_of`). None where no input gives a result of that size.
     """
-    if not has_map(shift):
+    if not shift.mapped:
         return weights.vector(shift, 1).reshape(-1, *(1,) * len(size))
     if isinstance(shift, (ShiftMap, ShiftThrough)):
         window = shift.map.window or ()
@@ -71,7 +52,7 @@ def respond(shift: Shift, size: tuple[int, ...], weights: Weights) -> Tensor | N
         if any(part is None for part, _ in flat):
             return None
         return torch.cat([part.expand(width, *size) for part, width in flat if part is not None])
-    parts = [respond(part, size, weights) for part in _inner(shift)]
+    parts = [respond(part, size, weights) for part in inner_shifts(shift)]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None

@@ -15,8 +15,9 @@ from convfold.graph.captured import Captured, Constant, Ref
 from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Linear, Program
 from convfold.graph.weights import Weights
-from convfold.plan.emission.borders import borders_of, has_map, respond
+from convfold.plan.emission.borders import borders_of, respond
 from convfold.plan.emission.change import Change
+from convfold.plan.emission.grounds import grounds
 from convfold.plan.emission.magnitude import length, magnitude
 from convfold.plan.emission.repeat import repeated_step
 from convfold.plan.emission.small import small_shapes
@@ -26,8 +27,6 @@ from convfold.verify.certificate import Certificate, Probe, compare
 __all__ = ["check", "probe"]
 
 _SCALE = "the sum of the absolute terms"
-# How many steps above what a definition reads the original's values may have to start.
-_ABOVE = 4
 
 
 def check(captured: Captured, after: Program, emitted: Any, values: Iterable[int]) -> Certificate:
@@ -51,26 +50,33 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     channel, and L = 2*L_before + L_after roundings (see `convfold.verify.linear.certify`).
     """
     inside, roots = _behind(change, value)
+    found = _certificate({}, float("inf"), 0.0, 0.0, 0.0)
+    for ground in grounds(change, value, roots):
+        # What holds for values drawn apart holds for those that belong together; the converse is not true.
+        new = _compared(change, value, inside, roots, ground, weights)
+        found = found if new is None else new
+        if found:
+            break
+    return found
+
+
+def _compared(
+    change: Change, value: int, inside: list[int], roots: list[int], ground: list[int], weights: Weights
+) -> Certificate | None:
+    """The comparison on random values of `ground`; None where the original cannot be computed from these."""
     generator = torch.Generator().manual_seed(value)
-    # A value that follows from another is not drawn beside it: the two would not belong together.
-    ground = [root for root in roots if not _follows(change, root, set(roots) - {root})]
-    for _ in range(_ABOVE):
-        spans = _between(change, value, ground)
-        sizes = small_shapes(change, value, inside, ground, spans) if ground == roots else {}
+    spans = _between(change, value, ground)
+    small = small_shapes(change, value, inside, ground, spans) if ground == roots else {}
+    # Where a constant has positions of its own, only the captured size will do.
+    for sizes in [small, {}] if small else [{}]:
         known = {root: _draw(change, root, sizes, generator) for root in ground}
         try:
             before = interpret(change.captured, [value, *roots], known, torch.float64)
-        except InvalidArgument:
-            # It does not follow from what the new definition reads, but may from what that is computed from.
-            ground = _parents(change, ground)
+        except (InvalidArgument, RuntimeError, IndexError):
             continue
-        except RuntimeError:
-            # A constant with positions of its own: only the captured size will do.
-            known = {root: _draw(change, root, {}, generator) for root in ground}
-            before = interpret(change.captured, [value, *roots], known, torch.float64)
         break
     else:
-        return _certificate(known, float("inf"), 0.0, 0.0, 0.0)
+        return None
     known |= {root: before[root] for root in roots}
     got = _evaluate(change, value, inside, known, weights)
     scale, path = magnitude(change, value, spans, known, before, weights)
@@ -78,26 +84,6 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     unit = torch.finfo(torch.float64).eps / 2
     bound = rounds * unit / (1 - rounds * unit)
     return _certificate(known, *compare(before[value], got, scale), bound)
-
-
-def _follows(change: Change, value: int, others: set[int]) -> bool:
-    """Whether the original computes `value` from any of `others`."""
-    stack, seen, first = [value], set(), min(others, default=value)
-    while stack:
-        current = stack.pop()
-        if current in seen or current < first:
-            continue
-        seen.add(current)
-        if current in others:
-            return True
-        stack += change.before.nodes[current].inputs if current in change.before.nodes else ()
-    return False
-
-
-def _parents(change: Change, values: list[int]) -> list[int]:
-    """What the original computes `values` from; a value that it does not compute stays."""
-    found = [change.before.nodes[v].inputs if v in change.before.nodes else (v,) for v in values]
-    return sorted({parent for inputs in found for parent in inputs})
 
 
 def _certificate(
@@ -171,7 +157,7 @@ def _sum(node: Linear, values: Mapping[int, Tensor], weights: Weights) -> Tensor
     if node.axis is None:
         return total + weights.vector(node.shift, 1)
     size = tuple(total.shape[node.axis + 1 :])
-    if not has_map(node.shift):
+    if not node.mapped:
         return total + weights.vector(node.shift, total.shape[node.axis]).reshape(-1, *(1,) * len(size))
     open_ = borders_of(node.shift, len(size)) is not None
     found = respond(node.shift, size, weights) if open_ else weights.vector(node.shift, total.shape[node.axis])

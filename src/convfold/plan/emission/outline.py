@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convfold.graph.maps import Map
-from convfold.graph.program import Concat, Elementwise, Linear, Node, Program, Shift, ShiftPlus, Spatial, Term
+from convfold.graph.program import (
+    Concat,
+    Elementwise,
+    Linear,
+    Node,
+    Program,
+    Shift,
+    ShiftPlus,
+    Spatial,
+    Term,
+    is_identity,
+)
 from convfold.plan.emission.recipes import keys_of
 
 __all__ = ["nearest", "outlined"]
@@ -40,16 +51,6 @@ def outlined(before: Program, after: Program) -> Program:
             live.update(found)
             work += found
     return replace(after, nodes=nodes)
-
-
-def is_identity(node: Node | None) -> bool:
-    """Whether a value is another one, unchanged."""
-    return (
-        isinstance(node, Linear)
-        and len(node.terms) == 1
-        and node.terms[0].map.kind == "identity"
-        and node.shift is None
-    )
 
 
 def _same(a: Map, b: Map) -> bool:

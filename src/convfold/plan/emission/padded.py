@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from convfold.graph.captured import Step
 from convfold.graph.program import Linear, Program, Spatial
-from convfold.plan.emission.borders import has_map
 
 __all__ = ["Padding", "padding_of"]
 
@@ -29,7 +28,7 @@ def padding_of(
 ) -> Padding | None:
     """The padding that one convolution, `value`, could execute itself; None where it has none of its own."""
     node = program.nodes.get(value)
-    if not isinstance(node, Linear) or len(node.terms) != 1 or node.terms[0].map.kind != "conv" or has_map(node.shift):
+    if not isinstance(node, Linear) or len(node.terms) != 1 or node.terms[0].map.kind != "conv" or node.mapped:
         return None
     m, padded = node.terms[0].map, node.terms[0].source
     pad = program.nodes.get(padded)

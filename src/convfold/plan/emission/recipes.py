@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from convfold.graph.captured import Captured, Constant
-from convfold.graph.maps import After, Block, Columns, Direct, Given, Map, Plus, Rows, Seen
-from convfold.graph.program import Shift, ShiftGiven, ShiftJoin, ShiftPlus
+from convfold.graph.maps import After, Block, Columns, Given, Map, Plus, Rows, Seen
+from convfold.graph.program import Shift, ShiftGiven, ShiftMap, ShiftThrough, inner_shifts
 
 __all__ = ["keys_of", "names_in", "parts_of"]
 
@@ -21,19 +21,16 @@ def parts_of(item: Any) -> tuple[Any, ...]:
         return () if item.recipe is None else (item.recipe,)
     if isinstance(item, After):
         return (item.first, item.second)
-    if isinstance(item, (Plus, Rows, Columns, Direct)):
+    if isinstance(item, (Plus, Rows, Columns)):
         return item.maps
     if isinstance(item, Block):
         return (item.whole,)
     if isinstance(item, Seen):
         return (item.inner,)
-    if isinstance(item, ShiftPlus):
-        return item.shifts
-    if isinstance(item, ShiftJoin):
-        return tuple(part for part, _ in item.parts if part is not None)
-    if isinstance(item, (Given, ShiftGiven)):
+    if isinstance(item, Given):
         return ()
-    return (item.shift, item.map) if hasattr(item, "map") else (item.shift,)
+    shifts = inner_shifts(item)
+    return (*shifts, item.map) if isinstance(item, (ShiftThrough, ShiftMap)) else shifts
 
 
 def keys_of(*roots: Map | Shift | None) -> Iterator[Hashable]:

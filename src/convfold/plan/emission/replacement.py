@@ -8,7 +8,6 @@ from torch import nn
 
 from convfold.graph.program import Linear
 from convfold.plan.emission.border_bias import Bordered
-from convfold.plan.emission.borders import has_map
 from convfold.plan.emission.change import Change
 from convfold.plan.emission.outcome import Outcome
 from convfold.plan.emission.parts import Builder
@@ -29,7 +28,7 @@ def replacement(
     path, value = outcome.call.path, outcome.value
     node = change.after.nodes[value]
     assert isinstance(node, Linear)
-    term, rank, mapped = node.terms[0], len(change.after.values[value].shape), has_map(node.shift)
+    term, rank, mapped = node.terms[0], len(change.after.values[value].shape), node.mapped
     padding = change.padding(value)
     if padding is not None and padding.value not in change.placed[outcome.call.number]:
         padding = None

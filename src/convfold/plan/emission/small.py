@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Linear, Node, Spatial
-from convfold.plan.emission.borders import borders_of, has_map
+from convfold.plan.emission.borders import borders_of
 from convfold.plan.emission.change import Change
 
 __all__ = ["small_shapes"]
@@ -81,13 +81,10 @@ def _plain(node: Node) -> bool:
         return node.axis == 1
     if not isinstance(node, Linear):
         return True
-    mapped = node.shift is not None and has_map(node.shift)
     if any(term.map.kind == "transposed" or term.map.axis not in (None, 1) for term in node.terms):
         return False
     dims = max((len(term.map.window) for term in node.terms), default=0)
-    return node.axis in (None, 1) and (
-        not mapped or (node.shift is not None and borders_of(node.shift, dims) is not None)
-    )
+    return node.axis in (None, 1) and (node.shift is None or borders_of(node.shift, dims) is not None)
 
 
 def _sides(node: Node, dims: int) -> tuple[int, ...]:

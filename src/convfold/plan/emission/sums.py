@@ -10,7 +10,7 @@ from typing import Literal
 from convfold.geometry import Window, point
 from convfold.graph.maps import Block, Given, Map
 from convfold.graph.program import Linear, Program, Shift, Term
-from convfold.plan.emission.borders import borders_of, has_map
+from convfold.plan.emission.borders import borders_of
 from convfold.plan.emission.padded import Padding
 
 __all__ = ["Part", "conv_dims", "pads_apart", "spell_sum"]
@@ -111,8 +111,7 @@ def spell_sum(
     `var` names values, `name` what is kept: it is called once for each part. A bias goes into the first
     convolution; a lone scale takes it along; a known factor is the ``alpha`` of an addition.
     """
-    rank, shift = len(program.values[value].shape), node.shift
-    mapped = has_map(shift)
+    rank, shift, mapped = len(program.values[value].shape), node.shift, node.mapped
     terms = sorted(node.terms, key=lambda term: (not term.map.dense, term.map.kind == "scalar"))
     dense = terms[0].map.dense
     absorbed = shift if dense and not mapped else None

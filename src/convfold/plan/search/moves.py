@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from convfold.graph.maps import IDENTITY, seen
+from convfold.graph.maps import seen
 from convfold.graph.program import Concat, Linear, Term
 from convfold.plan.search.concats import of_concat, split
 from convfold.plan.search.move import Move, define, fresh_value, is_open, same
@@ -102,23 +102,16 @@ def _inline(
     state: State, number: int, inside: frozenset[int], joined: bool = False, commute: bool = False
 ) -> Callable[[Draft], None]:
     def write(draft: Draft) -> None:
-        node = state.nodes[number] if not commute else None
+        node = state.nodes[number]
         # A pooling that pointwise maps shall pass is written out itself, like a `Spatial`.
-        whole = node if isinstance(node, Linear) else _itself(state, number)
+        passed = commute and spatial_step(state, number) is not None
+        whole = node if isinstance(node, Linear) and not passed else same(number)
         found = inline(state, whole, state.size(number), inside | {number}, draft, commute)
         if number in found.inputs:
             raise refuse("nothing pointwise stands before what treats every channel alike")
         draft.changes[number] = join(state, found, draft) if joined else found
 
     return write
-
-
-def _itself(state: State, number: int) -> Linear:
-    """A value as a sum: its own terms, or, for what treats every channel alike, itself once."""
-    node = state.nodes[number]
-    if isinstance(node, Linear) and spatial_step(state, number) is None:
-        return node
-    return Linear((Term(IDENTITY, number),))
 
 
 def _dissolve(state: State, number: int) -> Iterator[Move]:

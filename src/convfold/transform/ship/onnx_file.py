@@ -16,8 +16,9 @@ from convfold.errors import InvalidArgument
 from convfold.files import atomic_path
 from convfold.graph import ExampleInputs
 from convfold.graph import example_inputs as read_inputs
-from convfold.transform.ship.program import batch_text, evaluating, export, probes, quiet, refused
+from convfold.transform.ship.program import EXPORTERS, batch_text, evaluating, export, probes, refused
 from convfold.transform.ship.same import Reference
+from convfold.zoo.quiet import quiet
 
 __all__ = ["ONNX_NEEDS", "save_onnx"]
 
@@ -39,7 +40,7 @@ def save_onnx(model: nn.Module, example_inputs: object, path: str | os.PathLike[
     if size >= _LIMIT:
         got = f"{size / 2**30:.1f} GiB"
         raise InvalidArgument("one ONNX file holds less than 2 GiB", where=str(path), got=got, hint="Write a .pt2.")
-    with atomic_path(path) as beside, evaluating(model), quiet():
+    with atomic_path(path) as beside, evaluating(model), quiet(*EXPORTERS):
         program, free = export(model, given)
         try:
             written = torch.onnx.export(program, dynamo=True, verbose=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,7 +14,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from convfold.errors import InvalidArgument
 from convfold.graph import ExampleInputs
 
-__all__ = ["batch_text", "evaluating", "export", "probes", "quiet", "refused"]
+__all__ = ["EXPORTERS", "batch_text", "evaluating", "export", "probes", "refused"]
+
+# Their notes about themselves are nothing that anybody who folds a model could act on.
+EXPORTERS = ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")
 
 # The size that exporters like to fix, and one that divides nothing evenly.
 _BATCHES = (1, 3)
@@ -99,19 +100,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the exporters' notes about themselves, which nobody who folds a model could act on."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

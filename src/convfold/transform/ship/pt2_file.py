@@ -9,8 +9,9 @@ from torch import nn
 
 from convfold.files import atomic_path
 from convfold.graph import example_inputs as read_inputs
-from convfold.transform.ship.program import batch_text, evaluating, export, probes, quiet
+from convfold.transform.ship.program import EXPORTERS, batch_text, evaluating, export, probes
 from convfold.transform.ship.same import Reference
+from convfold.zoo.quiet import quiet
 
 __all__ = ["save_pt2"]
 
@@ -23,7 +24,7 @@ def save_pt2(model: nn.Module, example_inputs: object, path: str | os.PathLike[s
     written; then no file is left.
     """
     given = read_inputs(model, example_inputs)
-    with atomic_path(path) as beside, evaluating(model), quiet():
+    with atomic_path(path) as beside, evaluating(model), quiet(*EXPORTERS):
         program, free = export(model, given)
         program.example_inputs = (given.args, dict(given.kwargs))
         torch.export.save(program, beside)
