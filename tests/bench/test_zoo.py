@@ -47,6 +47,31 @@ def test_our_own_network_is_measured() -> None:
     assert violations(result) == []
 
 
+class Casting(nn.Module):
+    """Works in float32, whatever it is given, as attention in some models does."""
+
+    seen: list[torch.dtype] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x).float()
+        self.seen.append(y.dtype)
+        return y.to(x.dtype)
+
+
+def test_errors_in_float64_are_those_of_a_model_that_stays_in_float64() -> None:
+    model = Casting().eval()
+    with torch.no_grad():
+        Casting.seen.clear()
+        errors = bench_zoo_values._errors({"original": model, "convfold": model}, torch.randn(1, 3, 5, 5), 1)
+    assert errors["error_float64"] == 0
+    # The fold of a model in float64 is what the model is; float32 is measured as it is run.
+    assert Casting.seen[-4:] == [torch.float64, torch.float64, torch.float32, torch.float32]
+
+
 def test_latencies_and_nodes_are_measured() -> None:
     pytest.importorskip("onnxruntime")
     result = measure_values(OWN, replace(SMALL, latency=True, onnx=True, rounds=5, seconds=0.1))

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
+import convfold
 from convfold.graph.program import Concat, Linear, Spatial
 from convfold.plan.search.price import by_macs
 from convfold.plan.search.search import search
@@ -154,6 +156,14 @@ def test_a_long_chain_collapses_without_recursion(length: int) -> None:
     for _ in range(length):
         value = b.norm(value)
     assert _planned(b, b.conv(value, 4))[:2] == (1, 1)
+
+
+def test_a_transposed_convolution_of_a_pooling_that_was_not_there_before() -> None:
+    model = nn.Sequential(nn.Conv2d(6, 3, 1, bias=False), nn.AvgPool2d((2, 1), 2), nn.ConvTranspose2d(3, 3, 2)).eval()
+    x = torch.randn(1, 6, 9, 8)
+    folded = convfold.fold(model, x)
+    assert convfold.cost(folded, x).macs < convfold.cost(model, x).macs
+    torch.testing.assert_close(folded(x), model(x))
 
 
 def test_kept_values_stay() -> None:

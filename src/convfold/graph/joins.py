@@ -102,10 +102,12 @@ def columns(maps: tuple[Map, ...], widths: tuple[int, ...]) -> Map:
 
 
 def rows(maps: tuple[Map, ...]) -> Map:
-    """The concatenation of maps of one input: kernels one under the other, of one window."""
+    """The concatenation of maps of one input: kernels one under the other, on the union of their windows."""
     axis, recipe = common_axis(*maps), Rows(maps)
-    if {m.kind for m in maps} != {"conv"} or len({m.window for m in maps}) > 1 or len({m.cols for m in maps}) > 1:
-        raise refused("only convolutions of one window and one input stand under each other")
+    dims = {len(m.window) for m in maps}
+    if {m.kind for m in maps} != {"conv"} or len(dims) > 1 or len({m.cols for m in maps}) > 1:
+        raise refused("only convolutions of one input stand under each other")
     if any(m.groups > 1 for m in maps):
         raise refused("grouped convolutions are not put under each other")
-    return Map("conv", sum(m.rows for m in maps), maps[0].cols, axis, maps[0].window, 1, recipe)
+    window, _ = union(tuple(m.window for m in maps))
+    return Map("conv", sum(m.rows for m in maps), maps[0].cols, axis, window, 1, recipe)

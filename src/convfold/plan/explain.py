@@ -12,8 +12,7 @@ from convfold.geometry import Window
 from convfold.graph.captured import Constant
 from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Elementwise, Linear, Node, Opaque, Program, Spatial
-from convfold.plan.search.price import price
-from convfold.plan.whole import Part, Whole
+from convfold.plan.whole import Part, Rewriting, Whole
 
 __all__ = ["describe_node", "graphs", "left_alone", "operator_rows"]
 
@@ -71,20 +70,18 @@ def _operator(program: Program, number: int, node: Node | None) -> str:
     return name or ("input" if node is None else describe_node(node).split()[0])
 
 
-def _graph(whole: Whole, program: Program, regions: dict[int, int], original: bool) -> dict[str, Any]:
+def _graph(whole: Rewriting, program: Program, regions: dict[int, int], original: bool) -> dict[str, Any]:
     nodes, edges = [], []
     for number in program.live():
         value, node = program.values[number], program.nodes.get(number)
-        cost = None if node is None else price(program, number, node, node is whole.before.nodes.get(number))
-        home = whole.captured.home.get(number)
-        call = None if home is None else whole.captured.calls[home]
+        cost = None if node is None else whole.pricer(program, number, node, node is whole.before.nodes.get(number))
         nodes.append(
             {
                 "id": number,
                 "operator": _operator(program, number, node)
                 if original or node is whole.before.nodes.get(number)
                 else describe_node(node).split(",")[0],
-                "module": value.place.module or ("" if call is None else call.path),
+                "module": whole.module_of(number),
                 "kind": value.place.kind,
                 "line": value.place.line,
                 "shape": list(value.shape),
@@ -98,7 +95,7 @@ def _graph(whole: Whole, program: Program, regions: dict[int, int], original: bo
     return {"nodes": nodes, "edges": edges}
 
 
-def graphs(whole: Whole) -> dict[str, Any]:
+def graphs(whole: Rewriting) -> dict[str, Any]:
     """The captured graph before and after, as nodes and edges; values keep their numbers."""
     regions = {value: part.number for part in whole.parts for value in part.values}
     return {
@@ -121,7 +118,7 @@ def _beside(program: Program, number: int, readers: dict[int, set[int]]) -> bool
 
 
 def operator_rows(
-    whole: Whole, refusals: tuple[Refusal, ...], homes: dict[int, str], path: str = ""
+    whole: Rewriting, refusals: tuple[Refusal, ...], homes: dict[int, str], path: str = ""
 ) -> list[dict[str, Any]]:
     """One row for each linear operator that is a convolution or beside one: its outcome and the reason.
 
@@ -207,12 +204,12 @@ def _norm_reason(whole: Whole, number: int, known: dict[str, Refusal]) -> tuple[
     return _reason(whole, number, whole.before.values[number].place.module, known)
 
 
-def _home(whole: Whole, value: int, homes: dict[int, str], path: str) -> str:
+def _home(whole: Rewriting, value: int, homes: dict[int, str], path: str) -> str:
     home = ".".join(filter(None, (path, homes.get(value, whole.after.values[value].place.module))))
     return f"{describe_node(whole.after.nodes[value]).split(',')[0]} in {home or 'the model'}"
 
 
-def _reason(whole: Whole, number: int, module: str, by_place: dict[str, Refusal]) -> tuple[str, str]:
+def _reason(whole: Rewriting, number: int, module: str, by_place: dict[str, Refusal]) -> tuple[str, str]:
     path = module
     while True:
         if path in by_place:

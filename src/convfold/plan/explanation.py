@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import nn
-
 from convfold.cost import Totals
 from convfold.errors import Refusal
 from convfold.plan.regions import Region
@@ -28,7 +26,6 @@ class Planned(Protocol):
     refusals: tuple[Refusal, ...]
     objective: str
     certificates: dict[tuple[str, ...], Certificate]
-    _decision: Any
 
 
 @dataclass(frozen=True)
@@ -65,10 +62,10 @@ def _outcome(region: Region, laws: Sequence[str]) -> str:
 
 
 def explanation(
-    plan: Planned, drawn: Mapping[str, Any], inputs: str, costs: Mapping[str, Totals | None]
+    plan: Planned, drawn: Mapping[str, Any], model: str, inputs: str, costs: Mapping[str, Totals | None]
 ) -> Explanation:
-    """Put together what a plan decided (`drawn`: graphs, operators and the laws of each region) and what it costs."""
-    model: nn.Module = plan._decision.model
+    """Put together what a plan of the `model` of that name decided (`drawn`: graphs, operators and the laws of each
+    region) and what it costs."""
     regions = []
     for region, (number, laws) in zip(plan.regions, drawn["laws"], strict=True):
         certificate = plan.certificates.get(region.paths)
@@ -88,7 +85,7 @@ def explanation(
         )
     return Explanation(
         {
-            "model": type(model).__name__,
+            "model": model,
             "inputs": inputs,
             "objective": plan.objective,
             **{which: None if found is None else found._asdict() for which, found in costs.items()},

@@ -168,7 +168,7 @@ class Plan:
             raise InvalidArgument("this plan has seen no graph", hint="Make it of a model with example_inputs.")
         inputs = describe(self._inputs)
         costs = {which: self._totals(which) for which in ("before", "after")}
-        return explanation(self, drawn(), inputs, costs)
+        return explanation(self, drawn(), type(self._decision.model).__name__, inputs, costs)
 
     def __str__(self) -> str:
         return render(self.regions, self.refusals, self._totals("before"), self._totals("after"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -13,10 +14,10 @@ from convfold.errors import Refusal
 from convfold.graph.captured import Captured, Ref
 from convfold.graph.program import Linear, Program, is_identity
 from convfold.plan.guards import closed_modules, stubborn_norms, why_not
-from convfold.plan.search.price import FREE, Objective, Price, Pricer
+from convfold.plan.search.price import FREE, Objective, Price, Pricer, price
 from convfold.plan.search.search import Accepted, Rewritten, search
 
-__all__ = ["Part", "Whole", "modules_of", "plan_whole"]
+__all__ = ["Part", "Programs", "Rewriting", "Whole", "modules_of", "parts_of", "plan_whole"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,30 @@ class Part:
         return self.changed | self.dropped
 
 
+class Programs(Protocol):
+    """A program, and the one that takes its place; values keep their numbers."""
+
+    @property
+    def before(self) -> Program: ...
+    @property
+    def after(self) -> Program: ...
+
+
+class Rewriting(Programs, Protocol):
+    """A program, the one that shall take its place, and its parts, whichever frontend it came from.
+
+    `refusals` say what was kept as it is and why.
+    """
+
+    found: Rewritten
+    parts: tuple[Part, ...]
+    kept: frozenset[int]
+    refusals: list[Refusal]
+    pricer: Pricer
+
+    def module_of(self, value: int) -> str: ...
+
+
 @dataclass
 class Whole:
     """A captured model, the program that shall take its place, and its parts.
@@ -47,6 +72,7 @@ class Whole:
     kept: frozenset[int]
     refusals: list[Refusal] = field(default_factory=list)
     blocking: list[Refusal] = field(default_factory=list)
+    pricer: Pricer = price
 
     @property
     def before(self) -> Program:
@@ -63,6 +89,12 @@ class Whole:
         for part in self.parts:
             total = total.plus(part.change)
         return total
+
+    def module_of(self, value: int) -> str:
+        """The module that computes a value."""
+        home = self.captured.home.get(value)
+        known = self.after.values[value].place.module
+        return known or ("" if home is None else self.captured.calls[home].path)
 
 
 def plan_whole(
@@ -90,7 +122,7 @@ def plan_whole(
     program = replace(captured.program, baked=baked)
     while True:
         found = search(program, kept, objective, pricer=pricer, alive=given)
-        parts = _parts(found, captured.program)
+        parts = parts_of(found, captured.program)
         stopped = [why for part in parts if (why := why_not(captured, part.values)) is not None]
         if not stopped:
             break
@@ -149,7 +181,7 @@ def _matters(captured: Captured, path: str, values: frozenset[int]) -> bool:
     )
 
 
-def _parts(found: Rewritten, before: Program) -> tuple[Part, ...]:
+def parts_of(found: Rewritten, before: Program) -> tuple[Part, ...]:
     """The accepted moves, those that touch a value in common put together."""
     live = frozenset(found.program.live())
     leader: dict[int, int] = {}
@@ -186,9 +218,9 @@ def modules_of(captured: Captured, values: Iterable[int]) -> list[str]:
 
 def _block(model: nn.Module, path: str) -> str:
     """The outermost module around `path` that gives its own equation; `path` itself where there is none."""
-    parts = path.split(".")
-    for end in range(len(parts) + 1):
-        outer = ".".join(parts[:end])
-        if defines_op(model.get_submodule(outer)):
+    module, outer = model, ""
+    for name in path.split(".") if path else ():
+        if defines_op(module):
             return outer
+        module, outer = module.get_submodule(name), f"{outer}.{name}" if outer else name
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +25,9 @@ def twin(model: Model, replaced: dict[int, Any] | None = None) -> Model:
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
+            elif type(value) is OrderedDict and not value:
+                # A module has a dozen for hooks: to rebuild them is most of the work of a copy.
+                memo.setdefault(id(value), OrderedDict())
     return copy.deepcopy(model, memo)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from convfold.graph.operators import is_layout
 
-__all__ = ["executed", "products"]
+__all__ = ["Executed", "products"]
 
 
 class _Count(TorchDispatchMode):
@@ -33,13 +35,32 @@ def products(target: Any, args: Any, kwargs: Any) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def executed(target: Any, args: Any, kwargs: Any) -> int:
-    """The operators behind ``target(*args, **kwargs)``, views and copies not counted; arguments on the meta device.
+class Executed:
+    """How many operators ``target(*args, **kwargs)`` executes, views and copies not counted.
 
-    An operator that torch composes of others is run to see them.
+    Arguments are on the meta device. An operator that torch composes of others is run to see them, once for
+    arguments of the same shapes: networks repeat themselves, and torch takes milliseconds.
     """
-    if not torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd"):
-        return 0 if is_layout(target) else 1
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], int] = {}
+
+    def __call__(self, target: Any, args: Any, kwargs: Any) -> int:
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd"):
+            return 0 if is_layout(target) else 1
+        key = (target, *map(_described, (*args, *kwargs.items())))
+        if key not in self._known:
+            self._known[key] = _count(target, args, kwargs)
+        return self._known[key]
+
+
+def _described(argument: Any) -> Any:
+    """An argument without its values, hashable."""
+    leaves = [(x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else repr(x) for x in tree_leaves(argument)]
+    return (type(argument), *leaves)
+
+
+def _count(target: Any, args: Any, kwargs: Any) -> int:
     try:
         with _Count() as counter, torch.no_grad():
             target(*args, **kwargs)

@@ -9,7 +9,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import sympy
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -111,7 +112,7 @@ def export(model: nn.Module, given: ExampleInputs, recorder: Recorder) -> Export
     failure: Exception | None = None
     for inputs, dims in _attempts(tensors):
         try:
-            with torch.no_grad(), _quiet():
+            with torch.no_grad(), _quiet(), _oblivious():
                 program = torch.export.export(root, tuple(inputs), dynamic_shapes=(tuple(dims),), strict=False)
         except Exception as error:  # the exporter raises any error, also of the model's own code
             failure = error
@@ -123,6 +124,15 @@ def export(model: nn.Module, given: ExampleInputs, recorder: Recorder) -> Export
         return Exported(program, tensors, _limits(program, tensors, given))
     assert failure is not None
     raise _refused(model, given, failure) from failure
+
+
+def _oblivious() -> AbstractContextManager[None]:
+    """Without asking at every view which open size might be one: torch would do algebra for ten seconds and more.
+
+    torch's own exporter to ONNX does so too. Not all versions of torch know it, and none needs it.
+    """
+    known = hasattr(_config, "backed_size_oblivious")
+    return _config.patch(backed_size_oblivious=True) if known else nullcontext()  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from convfold.graph import rules
 from convfold.graph.capture.constants import Constants
-from convfold.graph.capture.counting import executed, products
+from convfold.graph.capture.counting import Executed, products
 from convfold.graph.capture.marks import Recorder
 from convfold.graph.capture.places import line_of
 from convfold.graph.captured import Constant, Ref, Size, Step
@@ -75,6 +75,7 @@ class Values:
         self.dims: dict[int, tuple[Any, ...]] = {}
         self.call = 0
         self._metas: dict[int, Meta | None] = {}
+        self._count = Executed()
         self.views = Views(lambda source: sizes.pairs(self.dims[source.value]))
 
     def input(self, tensor: Tensor) -> Ref:
@@ -156,7 +157,7 @@ class Values:
 
     def _executed(self, step: Step) -> int:
         """How many operators the step executes; counted on the meta device, without values."""
-        return executed(step.target, *self._hollow(step))
+        return self._count(step.target, *self._hollow(step))
 
     def _hollow(self, step: Step) -> Any:
         """The arguments of a step with tensors on the meta device."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra.readings.twin import twin
+from convfold.algebra.readings.twin import on_meta, twin
 from convfold.errors import NotFoldable, Refusal
 from convfold.graph.captured import Captured
 from convfold.graph.program import Linear, Program
@@ -21,7 +21,7 @@ from convfold.plan.emission.places import Placed, Places
 from convfold.plan.emission.recipes import keys_of, names_in
 from convfold.plan.emission.replacement import replacement
 from convfold.plan.emission.rewritten import rewrite
-from convfold.plan.emission.scope import UnknownSize
+from convfold.plan.emission.scope import OutOfReach
 from convfold.plan.emission.signature import same_everywhere
 from convfold.plan.emission.sums import Part
 from convfold.plan.emission.writer import source_of
@@ -59,7 +59,7 @@ def emit(captured: Captured, after: Program, model: nn.Module, weights: Callable
     change = Change(captured, after)
     outcomes, places, sources = _decide(change, model)
     builder = Builder(change, weights)
-    memo: dict[int, Any] = {} if weights is not None else _hollow(model)
+    memo: dict[int, Any] = {} if weights is not None else on_meta(model)
     result = Emitted(model)
     training = {path: module.training for path, module in places.modules.items()}
     made: dict[int, list[tuple[str, Part]]] = {}
@@ -121,10 +121,10 @@ def _decide(change: Change, model: nn.Module) -> tuple[list[Outcome], Places, di
                 places.enter(path)
                 try:
                     sources[path] = source_of(change, outcome, modules[path], places)
-                except UnknownSize as size:
+                except OutOfReach as error:
                     if outcome.call.parent is None:
-                        reason = f"its forward cannot be written anew: no tensor in it shows the size {size}"
-                        raise NotFoldable(Refusal(type(model).__name__, reason)) from size
+                        reason = f"its forward cannot be written anew: {error}"
+                        raise NotFoldable(Refusal(type(model).__name__, reason)) from error
                     inlined |= {outcome.call.number}
                     break
         else:
@@ -144,14 +144,6 @@ def _one_each(outcomes: list[Outcome], modules: dict[str, nn.Module]) -> list[Ou
     for outcome in outcomes:
         found.setdefault((id(modules[outcome.call.path]), outcome.kind == "untouched"), outcome)
     return list(found.values())
-
-
-def _hollow(model: nn.Module) -> dict[int, Any]:
-    memo: dict[int, Any] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        hollow = torch.empty_like(tensor, device="meta")
-        memo[id(tensor)] = nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else hollow
-    return memo
 
 
 def _fill(

@@ -12,14 +12,14 @@ from torch import Tensor
 from convfold.graph.maps import Map
 from convfold.graph.program import Linear, Node
 from convfold.graph.weights import Weights
-from convfold.plan.emission.change import Change
 from convfold.plan.emission.sums import conv_dims
+from convfold.plan.whole import Programs
 
 __all__ = ["length", "magnitude"]
 
 
 def magnitude(
-    change: Change, value: int, spans: list[int], known: Mapping[int, Tensor], seen: Mapping[int, Any], weights: Weights
+    change: Programs, value: int, spans: list[int], known: Mapping[int, Tensor], seen: Mapping[int, Any], weights: Weights
 ) -> tuple[Tensor, int]:
     """A bound of the sum of the absolute terms of the original, by channel, and the roundings on its longest path."""
     sizes: dict[int, tuple[int | None, Tensor]] = {root: (None, x.abs().max()) for root, x in known.items()}
@@ -91,7 +91,7 @@ def _roundings(node: Node) -> int:
     return max(own, default=0) + len(node.terms)
 
 
-def length(change: Change, value: int, inside: list[int]) -> int:
+def length(change: Programs, value: int, inside: list[int]) -> int:
     lengths: dict[int, int] = {}
     for current in inside:
         node = change.after.nodes[current]

@@ -14,6 +14,7 @@ from convfold.graph.captured import Call, Ref
 from convfold.graph.program import Linear
 from convfold.plan.emission.aliasing import unsafe_writes
 from convfold.plan.emission.change import Change, refs
+from convfold.plan.emission.idle import Idle
 from convfold.plan.emission.reach import Reach
 
 __all__ = ["Outcome", "Solver", "Unit"]
@@ -30,6 +31,8 @@ class Outcome:
     * identity: it passes its input;
     * replaced: by the module of `value`, one linear map of its one input, padding of any mode included;
     * rewritten: its forward becomes `units`, in this order.
+
+    `reads` is what code in it whose results nothing needs reads of what was computed before the call.
     """
 
     call: Call
@@ -37,6 +40,7 @@ class Outcome:
     children: tuple[Outcome, ...] = ()
     units: tuple[Unit, ...] = ()
     value: int = -1
+    reads: frozenset[int] = frozenset()
 
     def walk(self) -> Iterator[Outcome]:
         """This outcome and those of the calls below it that are still calls."""
@@ -69,7 +73,7 @@ class Solver:
         self.change, self.fixed, self.inlined = change, fixed, set(inlined)
         self.modules = dict(change.captured.model.named_modules(remove_duplicate=False))
         self._unsafe = unsafe_writes(change)
-        self._reach = Reach(change)
+        self._reach, self._idle = Reach(change), Idle(change)
         self._memo: dict[int, Outcome | None] = {}
 
     def module(self, call: Call) -> nn.Module:
@@ -87,14 +91,17 @@ class Solver:
         if call.parent is not None and number in self.inlined:
             return None
         if not change.inside[number] and not change.placed[number]:
-            return Outcome(call, "untouched")
+            return self._untouched(call)
         ins = {change.label(v) for v in refs(call.args, call.kwargs)}
         outs = {change.label(v) for v in refs(call.output)}
         placed = change.placed[number]
         if any(change.escapes(v, number) and v not in outs for v in placed):
             return None
         if self._is_untouched(number):
-            return None if None in ins else Outcome(call, "untouched")
+            found = self._untouched(call)
+            # Idle code that reads what is gone is left out of a forward written anew.
+            if None in ins or not any(v in change.was for v in self._idle.lost(found.reads)):
+                return None if None in ins else found
         if call.parent is not None and any(v in self._unsafe and change.home[v] == number for v in placed):
             return None
         free = id(self.module(call)) not in self.fixed
@@ -107,6 +114,9 @@ class Solver:
         if found is None and free and placed:
             found = self._rewritten(call, ins)
         return found
+
+    def _untouched(self, call: Call) -> Outcome:
+        return Outcome(call, "untouched", reads=frozenset(self._idle.whole(call)))
 
     def _is_untouched(self, number: int) -> bool:
         change = self.change
@@ -164,7 +174,21 @@ class Solver:
                 if value in change.was and (label is None or (label not in passed and not change.within(label, below))):
                     return None
             children.append(found)
-        return Outcome(call, "kept", tuple(children))
+        reads = self._idle.own(call).union(*(child.reads for child in children))
+        outer = self._idle.outer(call, reads)
+        if any(v in change.was or (v not in outer and not self._runs(v, number)) for v in self._idle.lost(reads)):
+            return None
+        return Outcome(call, "kept", tuple(children), reads=frozenset(outer))
+
+    def _runs(self, value: int, number: int) -> bool:
+        """Whether idle code in a call that is kept still computes a value."""
+        current: int | None = self.change.captured.home[value]
+        while current is not None and current != number:
+            found = self._memo[current]
+            if found is None or found.kind not in ("untouched", "kept"):
+                return False
+            current = self.change.calls[current].parent
+        return True
 
     def _rewritten(self, call: Call, ins: set[int | None]) -> Outcome | None:
         if isinstance(self.module(call), torch.jit.ScriptModule):
@@ -179,6 +203,8 @@ class Solver:
                 if label is not None and label not in given and label not in ins:
                     return None
             ordered, stuck = self._ordered(units)
+            # Idle code is left out, and what it computed is not there.
+            stuck += [u for u in ordered if u.outcome is not None and any(self._idle.lost(u.outcome.reads))]
             if not stuck:
                 return Outcome(call, "rewritten", units=tuple(ordered))
             # Calls whose results and arguments wait for each other are written out.

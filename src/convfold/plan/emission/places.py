@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from torch import nn
 
@@ -11,6 +13,7 @@ from convfold.plan.emission.change import Change
 from convfold.plan.emission.outcome import Outcome
 from convfold.plan.emission.reach import Reach
 from convfold.plan.emission.recipes import keys_of, names_in
+from convfold.plan.emission.scope import OutOfReach
 from convfold.plan.emission.spelling import attribute, identifier
 from convfold.plan.emission.sums import Part
 from convfold.plan.emission.writer import Namer
@@ -52,6 +55,8 @@ class Places(Namer):
             self.alive |= {id(self.modules[c.path]) for c in held}
         for name in change.constants(self.inlined, named=True):
             self.alive.add(id(self.modules[name.rpartition(".")[0]]))
+        whole = (o for o in self.outcomes if o.kind in ("replaced", "identity"))
+        self._filled = {id(self.modules[outcome.call.path]) for outcome in whole}
         self._taken: set[int] = set()
         self._names: dict[int, set[str]] = {}
         self._dead: dict[str, bool] = {}
@@ -80,8 +85,11 @@ class Places(Namer):
         return path[len(self.at) + 1 :] if path.startswith(f"{self.at}.") else None
 
     def module(self, path: str) -> str:
-        relative = self._relative(path)
-        assert relative is not None
+        """How the written forward names a module, by whichever of its names stands below; raises OutOfReach."""
+        names = (name for name, module in self.modules.items() if module is self.modules[path])
+        relative = next(filter(None, map(self._relative, chain([path], names))), None)
+        if relative is None:
+            raise OutOfReach(f"it calls '{path}', which it does not hold")
         return attribute(self.modules[self.at], relative)
 
     def constant(self, constant: Constant) -> str:
@@ -124,15 +132,23 @@ class Places(Namer):
         names = dict.fromkeys(name for key in keys_of(part.term.map) for name in names_in(captured, key))
         sizes = {name: self._numel(name) for name in names}
         for name in sorted(names, key=lambda n: (-sizes[n], self._order.get(n, 0))):
-            path = name.rpartition(".")[0]
-            if sizes[name] and self._relative(path) and path != self.at and self.dead(path):
-                while (above := path.rpartition(".")[0]) != self.at and self._may_hold(above):
-                    path = above
-                module = self.modules[path]
-                if id(module) not in self._taken and id(module) in self._called:
-                    self._taken.add(id(module))
-                    return path
+            if not sizes[name]:
+                continue
+            above = list(self._above(name.rpartition(".")[0]))
+            # What lies below a module that is replaced as a whole is gone with it.
+            if any(id(self.modules[path]) in self._filled for path in above):
+                continue
+            path = next(filter(self._may_hold, above), None)
+            if path is not None and id(self.modules[path]) not in self._taken:
+                self._taken.add(id(self.modules[path]))
+                return path
         return None
+
+    def _above(self, path: str) -> Iterator[str]:
+        """The paths below the written module down to `path`, outermost first."""
+        relative = self._relative(path)
+        names = relative.split(".") if relative else []
+        yield from (self._join(".".join(names[: end + 1])) for end in range(len(names)))
 
     def _numel(self, name: str) -> int:
         path, _, leaf = name.rpartition(".")
@@ -159,7 +175,7 @@ class Places(Namer):
     def removed(self) -> list[str]:
         """The largest dead modules whose place nothing has taken, by path."""
         found, stack = [], [""]
-        filled = self._taken | {id(self.modules[o.call.path]) for o in self.outcomes if o.kind == "replaced"}
+        filled = self._taken | self._filled
         while stack:
             path = stack.pop()
             for name, child in self.modules[path]._modules.items():

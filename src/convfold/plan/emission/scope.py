@@ -12,11 +12,18 @@ from torch.utils._sympy.printers import PythonPrinter
 from convfold.graph.captured import Constant, Ref, Size
 from convfold.plan.emission.spelling import identifier
 
-__all__ = ["Scope", "UnknownSize", "paths"]
+__all__ = ["OutOfReach", "Scope", "UnknownSize", "paths"]
 
 
-class UnknownSize(Exception):
-    """A size that cannot be told from the tensors in scope: the call has to be written out in its caller."""
+class OutOfReach(Exception):
+    """What a forward cannot name: the call has to be written out in its caller."""
+
+
+class UnknownSize(OutOfReach):
+    """A size that cannot be told from the tensors in scope."""
+
+    def __str__(self) -> str:
+        return f"no tensor in it shows the size {self.args[0]}"
 
 
 def paths(tree: Any, text: str) -> Iterator[tuple[Any, str]]:

@@ -39,7 +39,7 @@ class Namer:
 
 
 def source_of(change: Change, outcome: Outcome, module: nn.Module, namer: Namer) -> str:
-    """The forward of a rewritten call as source. Raises UnknownSize where a size cannot be told inside."""
+    """The forward of a rewritten call as source. Raises OutOfReach for what cannot be named inside."""
     try:
         return _Writer(change, outcome, module, namer).write(False)
     except UnknownSize:

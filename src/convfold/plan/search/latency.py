@@ -53,10 +53,10 @@ class Stopwatch:
 
     def _read(self) -> dict[str, float]:
         try:
-            found = json.loads(self._cache.read_text())
-            return {key: float(value) for key, value in found.items()}
-        except (OSError, ValueError, AttributeError):
+            found = {key: float(value) for key, value in json.loads(self._cache.read_text()).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
+        return {key: seconds for key, seconds in found.items() if 0 <= seconds < math.inf}
 
     def save(self) -> None:
         """Write the times, if there are new ones; a cache that cannot be written is not needed."""

@@ -77,7 +77,7 @@ def price(program: Program, number: int, node: Node, original: bool) -> Price:
 
 
 def _linear(program: Program, node: Linear, size: int) -> Price:
-    macs = sum(term_macs(program, t.map, t.source, size) for t in node.terms)
+    macs = sum(term_macs(t.map, prod(program.values[t.source].shape), size) for t in node.terms)
     convolutions = sum(t.map.dense for t in node.terms)
     work = [_work(t.map) for t in node.terms]
     dense = any(t.map.dense for t in node.terms)
@@ -97,16 +97,19 @@ def _linear(program: Program, node: Linear, size: int) -> Price:
 
 def has_bias_map(node: Node) -> bool:
     """Whether its bias differs from position to position."""
-    return isinstance(node, Linear) and node.shift is not None and node.shift.mapped
+    return isinstance(node, Linear) and node.mapped
 
 
-def term_macs(program: Program, m: Map, source: int, size: int) -> int:
-    """``positions * rows * cols/groups * taps``, zero padding counted; of a transposed one, positions read."""
+def term_macs(m: Map, read: int, size: int) -> int:
+    """``positions * rows * cols/groups * taps``, zero padding counted; of a transposed one, positions read.
+
+    `read` and `size` are the elements before and after.
+    """
     taps = prod(axis.kernel for axis in m.window)
     if m.kind == "conv":
         return size * m.cols // m.groups * taps
     if m.kind == "transposed":
-        return prod(program.values[source].shape) * m.rows // m.groups * taps
+        return read * m.rows // m.groups * taps
     return 0
 
 

@@ -147,7 +147,7 @@ def inline(
         else:
             done.append(Term(m, source))
     shift = None if not shifts else shifts[0] if len(shifts) == 1 else ShiftPlus(tuple(shifts))
-    return Linear(merge(state, done, size), shift, axis)
+    return Linear(merge(done, size), shift, axis)
 
 
 def _add(shifts: list[Shift], axis: int | None, shift: Shift, at: int | None) -> int | None:
@@ -184,24 +184,24 @@ def _pieces(state: State, concat: Concat, m: Map) -> list[tuple[Map, int]]:
     return work
 
 
-def merge(state: State, terms: list[Term], size: int) -> tuple[Term, ...]:
+def merge(terms: list[Term], size: int) -> tuple[Term, ...]:
     """Terms of one source become one wherever that costs no more multiply-accumulates, widest first."""
     by_source: dict[int, list[Map]] = {}
     for term in terms:
         by_source.setdefault(term.source, []).append(term.map)
     merged: list[Term] = []
     for source, maps in by_source.items():
-        merged += [Term(m, source) for m in _merge(state, maps, source, size)]
+        merged += [Term(m, source) for m in _merge(maps, size)]
     return tuple(sorted(merged, key=lambda term: not term.map.dense))
 
 
-def _merge(state: State, maps: list[Map], source: int, size: int) -> list[Map]:
+def _merge(maps: list[Map], size: int) -> list[Map]:
     if len(maps) == 1:
         return maps
 
     def macs(m: Map) -> int:
-        # The source may be new: its positions only matter to transposed convolutions, whose sum reads the same.
-        return term_macs(state.program, m, source, size) if m.kind != "transposed" else 0
+        # What is read only matters to transposed convolutions, whose sum reads the same.
+        return term_macs(m, 0, size)
 
     rest = sorted(maps, key=lambda m: (-macs(m), m.kind == "identity"))
     done: list[Map] = []

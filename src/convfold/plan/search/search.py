@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 from convfold.errors import NotFoldable
 from convfold.graph.program import Linear, Program
@@ -149,7 +150,9 @@ def _least(state: State, draft: Draft, outcome: Outcome, number: int) -> bool:
         return False
     replaced = [state.prices[n].macs for n in (*outcome.dead, number) if n in state.prices]
     term = node.terms[0]
-    return term_macs(state.program, term.map, term.source, state.size(number)) <= max(replaced)
+    # The source may be new.
+    read = prod(state.value(term.source, draft).shape)
+    return term_macs(term.map, read, state.size(number)) <= max(replaced)
 
 
 def _near(state: State, numbers: Iterable[int]) -> set[int]:

@@ -1,0 +1,30 @@
+"""Functions of each element alone."""
+
+from __future__ import annotations
+
+from convfold.graph.captured import Constant
+from convfold.graph.onnx.reading import Reading, word
+from convfold.graph.program import Elementwise, Node
+
+__all__: list[str] = []
+
+
+@word(
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf",
+    "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Reciprocal", "Relu", "Round",
+    "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh",
+    "ThresholdedRelu", "Pow", "PRelu",
+)  # fmt: skip
+def unary(at: Reading) -> Node | None:
+    """``f(X)`` with constant numbers as its other arguments."""
+    source = at.source
+    rest = at.inputs[1:]
+    if source is None or not at.operation("", {"self": source}).same_shape(source):
+        return None
+    if any(given is not None and not isinstance(given, Constant) for given in rest):
+        return None
+    if any(given is not None and any(size != 1 for size in at.dims(given)) for given in rest):
+        return None
+    numbers = tuple(None if given is None else (at.numbers(i + 1) or [0])[0] for i, given in enumerate(rest))
+    attributes = tuple(sorted((name, repr(a.value)) for name, a in at.node.attributes.items()))
+    return Elementwise(source.value, (at.node.op_type, attributes, numbers), at.number)

@@ -1,0 +1,92 @@
+"""What a comparison draws at random: values of the original of which none follows from another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from convfold.plan.whole import Programs
+
+__all__ = ["grounds"]
+
+# How many steps above what a definition reads the original's values may have to start.
+_ABOVE = 4
+
+
+def grounds(change: Programs, value: int, roots: list[int]) -> Iterator[list[int]]:
+    """Sets of values that `value` and the `roots` of its new definition are computed from, near ones first.
+
+    The nearest are the roots themselves, and what the original reads beside them. The values of a set are drawn
+    apart from each other: a definition that rests on how they belong together holds from higher up only. So what
+    they are computed from follows, a step at a time, and at last the program's inputs.
+    """
+    above = _Above(change, value, roots)
+    done: list[list[int]] = []
+    following = list(roots)
+    for _ in range(_ABOVE):
+        found = above.completed(following)
+        if found not in done:
+            done.append(found)
+            yield found
+        following = sorted({source for v in found for source in above.sources(v) or (v,)})
+    found = sorted(set(change.before.inputs) & above.upwards(above.wanted))
+    if found not in done:
+        yield found
+
+
+class _Above:
+    """The original's values that `value` and the `roots` are computed from."""
+
+    def __init__(self, change: Programs, value: int, roots: list[int]) -> None:
+        self.change, self.value, self.wanted = change, value, {value, *roots}
+
+    def sources(self, value: int) -> tuple[int, ...]:
+        node = self.change.before.nodes.get(value)
+        return () if node is None else node.inputs
+
+    def upwards(self, start: Iterable[int], stop: Iterable[int] = (), first: int = 0) -> set[int]:
+        """What `start` is computed from, itself included, no further than `stop` and down to number `first`."""
+        found: set[int] = set()
+        stack, ends = list(start), set(stop)
+        while stack:
+            current = stack.pop()
+            # Numbers rise in order of execution.
+            if current not in found and current >= first:
+                found.add(current)
+                stack += () if current in ends else self.sources(current)
+        return found
+
+    def completed(self, values: Iterable[int]) -> list[int]:
+        """`values` without those that follow from others, with what the wanted ones are computed from beside them."""
+        ground = self._drawn(values)
+        while True:
+            ground = {v for v in ground if not self._follows(v, ground - {v})}
+            follow = {self.value}
+            for current in sorted(needed := self.upwards(self.wanted, ground)):
+                if current not in ground and any(s in ground or s in follow for s in self.sources(current)):
+                    follow.add(current)
+            beside = {s for v in follow for s in self.sources(v)} & needed - follow - ground
+            beside = self._drawn(beside)
+            if not beside:
+                return sorted(ground)
+            ground |= beside
+
+    def _follows(self, value: int, others: set[int]) -> bool:
+        above = self.upwards(self.sources(value), others, min(others, default=value))
+        return not others.isdisjoint(above)
+
+    def _drawn(self, values: Iterable[int]) -> set[int]:
+        """Those of `values` to draw; instead of what is no tensor of numbers, what that is computed from.
+
+        What no input of the program goes into is not drawn: it is what it is.
+        """
+        found, stack, inputs = set(), list(values), set(self.change.before.inputs)
+        while stack:
+            value = stack.pop()
+            if not self._is_tensor(value):
+                stack += self.sources(value)
+            elif inputs & self.upwards([value]):
+                found.add(value)
+        return found
+
+    def _is_tensor(self, value: int) -> bool:
+        return not self.sources(value) or "float" in self.change.before.values[value].dtype

@@ -1,0 +1,144 @@
+"""Each redefined tensor of a file against the original's, in float64, on random values of what it is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from convfold.errors import InvalidArgument
+from convfold.graph.onnx.captured import CapturedFile
+from convfold.graph.onnx.evaluate import evaluate
+from convfold.graph.program import Program
+from convfold.graph.weights import Weights
+from convfold.plan.emission.grounds import grounds
+from convfold.plan.emission.magnitude import length, magnitude
+from convfold.plan.onnx.emit import emit
+from convfold.verify.certificate import Certificate, Probe, compare
+
+__all__ = ["check"]
+
+_SCALE = "the sum of the absolute terms"
+
+
+@dataclass(frozen=True)
+class _Pair:
+    before: Program
+    after: Program
+
+
+def check(captured: CapturedFile, after: Program) -> dict[int, Certificate]:
+    """For each redefined tensor, how its new nodes compare with the old ones: weights in float64, before the cast.
+
+    ``|before - after| <= gamma_L * S`` with S a bound of the sum of the absolute terms, L the roundings on both ways
+    (see `convfold.verify.linear.certify`). Tensors that no float64 reference gives are left out.
+    """
+    wide = replace(after, values=[replace(value, dtype="float64") for value in after.values])
+    model = emit(captured, wide)
+    programs, count = _Pair(captured.program, after), len(captured.program.values)
+    found = {}
+    for value in after.live():
+        node = after.nodes.get(value)
+        if node is None or value >= count or node is captured.program.nodes.get(value):
+            continue
+        certificate = _compared(captured, programs, model, value)
+        if certificate is not None:
+            found[value] = certificate
+    return found
+
+
+def _compared(captured: CapturedFile, programs: _Pair, model: ir.Model, value: int) -> Certificate | None:
+    inside, roots = _behind(programs, value)
+    found: Certificate | None = None
+    for ground in grounds(programs, value, roots):
+        new = _on(captured, programs, model, value, inside, roots, ground)
+        found = found if new is None else new
+        # What holds for values drawn apart holds for those that belong together; the converse is not true.
+        if found:
+            break
+    return found
+
+
+def _behind(programs: _Pair, value: int) -> tuple[list[int], list[int]]:
+    """The new values that the definition of `value` needs, in order, itself last, and the old ones that they read."""
+    count = len(programs.before.values)
+    inside: list[int] = []
+    roots: set[int] = set()
+    stack = [(value, False)]
+    while stack:
+        current, done = stack.pop()
+        if done:
+            inside.append(current)
+        elif current == value or current >= count:
+            if current not in inside:
+                stack.append((current, True))
+                stack += [(source, False) for source in programs.after.nodes[current].inputs]
+        else:
+            roots.add(current)
+    return list(dict.fromkeys(inside)), sorted(roots)
+
+
+def _on(
+    captured: CapturedFile,
+    programs: _Pair,
+    model: ir.Model,
+    value: int,
+    inside: list[int],
+    roots: list[int],
+    ground: list[int],
+) -> Certificate | None:
+    """The comparison on random values of `ground`; None where one of the two has no reference."""
+    generator = np.random.default_rng(value)
+    names = captured.names
+    known = {number: _draw(programs, number, generator) for number in ground if number in names}
+    spans = _between(programs, value, ground)
+    wanted = [number for number in (*roots, *spans) if number in names and number not in known]
+    try:
+        feeds = {names[number]: array for number, array in known.items()}
+        arrays = evaluate(captured.model, feeds, [names[number] for number in wanted])
+        seen = {number: torch.from_numpy(np.ascontiguousarray(arrays[names[number]])) for number in wanted}
+        seen |= {number: torch.from_numpy(array) for number, array in known.items()}
+        fed = {names[root]: seen[root].numpy() for root in roots}
+        got = evaluate(model, fed, [names[value]])[names[value]]
+    except InvalidArgument:
+        return None
+    reference: Mapping[int, Any] = {**dict.fromkeys(spans), **seen}
+    scale, path = magnitude(
+        programs, value, spans, {n: seen[n] for n in ground if n in seen}, reference, Weights(captured.tensor)
+    )
+    rounds = 2 * path + length(programs, value, inside)
+    unit = torch.finfo(torch.float64).eps / 2
+    bound = rounds * unit / (1 - rounds * unit)
+    other = torch.from_numpy(np.ascontiguousarray(got))
+    shapes = tuple(tuple(array.shape) for array in known.values())
+    probe = Probe("random", shapes, *_figures(seen[value], other, scale, bound))
+    return Certificate.of([probe], [None], _SCALE, "float64")
+
+
+def _figures(before: Tensor, after: Tensor, scale: Tensor, bound: float) -> tuple[float, float, float, float]:
+    error, border, interior = compare(before, after, scale)
+    return error, bound, border, interior
+
+
+def _between(programs: _Pair, value: int, ground: list[int]) -> list[int]:
+    """The original values from `ground` to `value`, in order."""
+    found: set[int] = set()
+    stack = [value]
+    while stack:
+        current = stack.pop()
+        if current not in found and current not in ground and current in programs.before.nodes:
+            found.add(current)
+            stack += programs.before.nodes[current].inputs
+    return sorted(found)
+
+
+def _draw(programs: _Pair, number: int, generator: np.random.Generator) -> np.ndarray[Any, Any]:
+    value = programs.before.values[number]
+    if "float" in value.dtype:
+        return generator.standard_normal(value.shape)
+    return generator.integers(0, 2, value.shape).astype(np.bool_ if value.dtype == "bool" else np.int64)

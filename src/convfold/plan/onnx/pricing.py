@@ -1,0 +1,18 @@
+"""What a fold of a file is weighed by: nodes counted, or timed in ONNX Runtime on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from convfold.graph.onnx.captured import CapturedFile
+from convfold.plan.onnx.price import pricer
+from convfold.plan.search.price import Pricer
+
+__all__ = ["pricing"]
+
+
+@contextmanager
+def pricing(captured: CapturedFile, objective: str) -> Iterator[Pricer]:
+    """The prices for an objective; times that were taken are kept when the block ends."""
+    yield pricer(captured.open, captured.model.opset_imports.get("", 0))

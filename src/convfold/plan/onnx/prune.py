@@ -1,0 +1,117 @@
+"""What nothing needs any more goes; what a kept node reads of sizes is read where it still can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from convfold.plan.onnx.sizes import written_sizes
+from convfold.plan.onnx.writer import INITIALISERS_ALONE, Writer
+
+__all__ = ["prune"]
+
+
+def prune(writer: Writer, before: set[str]) -> None:
+    """Remove nodes that no output needs, and initialisers that were read (`before`) and are no longer.
+
+    A size that a needed node reads off a value that is not computed any more is written anew over the inputs.
+    """
+    needed = _needed(writer)
+    writer.graph.remove([node for node in writer.graph if node not in needed], safe=True)
+    alone = writer.model.ir_version >= INITIALISERS_ALONE
+    for name, value in list(writer.graph.initializers.items()):
+        if value.uses() or value.is_graph_output() or name not in before:
+            continue
+        if value.is_graph_input():
+            if alone:
+                continue
+            # Of old files every constant is an input by form.
+            writer.graph.inputs.remove(value)
+        del writer.graph.initializers[name]
+
+
+def _reads(node: ir.Node) -> Iterator[ir.Value]:
+    """What a node reads, what the graphs inside it read included."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        graphs = (
+            [attribute.as_graph()]
+            if attribute.type == ir.AttributeType.GRAPH
+            else attribute.as_graphs()
+            if attribute.type == ir.AttributeType.GRAPHS
+            else ()
+        )
+        for graph in graphs:
+            yield from graph.outputs
+            for inner in graph:
+                yield from _reads(inner)
+
+
+def _needed(writer: Writer) -> set[ir.Node]:
+    """The nodes of the main graph that its outputs are computed by."""
+    there = _Computed(writer)
+    needed: set[ir.Node] = set()
+    stack: list[ir.Value] = list(writer.graph.outputs)
+    while stack:
+        value = there.replaced(stack.pop())
+        node = value.producer()
+        if node is None or node.graph is not writer.graph or node in needed:
+            continue
+        needed.add(node)
+        stack += _reads(node)
+    return needed
+
+
+class _Computed:
+    """Whether sizes can be read where they are read; those that cannot are replaced."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._numbers = {name: number for number, name in writer.captured.names.items()}
+        self._there: dict[ir.Value, bool] = {}
+        self._instead: dict[ir.Value, ir.Value] = {}
+
+    def replaced(self, value: ir.Value) -> ir.Value:
+        """The value, or what stands for it: a size that would be read off what is not computed any more."""
+        writer = self._writer
+        if value in self._instead:
+            return self._instead[value]
+        name = value.name
+        if not name or name in self._numbers or value.producer() is None or self._is_there(value):
+            return value
+        known = writer.captured.known.get(name)
+        if known is None:
+            # What is read off a shape and still the same for all sizes is a constant.
+            array = writer.captured.tensor(name, None).numpy()
+            known = (array, array)
+        new = written_sizes(writer, known, value.dtype, name)
+        if new is None:
+            # The old nodes are still right; they compute more than was counted.
+            return value
+        writer.place(None, name)
+        writer.take_over(value, new)
+        self._instead[value] = new
+        return new
+
+    def _is_there(self, value: ir.Value) -> bool:
+        """Whether no node behind a size reads a value that is not computed any more."""
+        stack = [value]
+        while stack:
+            current = stack[-1]
+            if current in self._there:
+                stack.pop()
+                continue
+            number = self._numbers.get(current.name or "")
+            node = current.producer()
+            if number is not None or node is None:
+                self._there[current] = number is None or number in self._writer.of
+                stack.pop()
+                continue
+            missing = [v for v in _reads(node) if v not in self._there]
+            if missing:
+                stack += missing
+                continue
+            self._there[current] = all(self._there[v] for v in _reads(node))
+            stack.pop()
+        return self._there[value]

@@ -1,0 +1,110 @@
+"""Damaged ONNX files as a job for another process, which a crash or a hang ends and no one else."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+import onnx
+from convfold.errors import ConvfoldError
+from convfold.graph.onnx.read import read
+from convfold.transform.fold_onnx import fold_onnx
+from convfold.verify.onnx import session, verify_files
+from support.onnx_mutations import damaged
+from support.onnx_seeds import external_data
+
+__all__ = ["FuzzJob", "try_file"]
+
+# Seconds for one file, and for one run of it in ONNX Runtime; bytes that a worker may take.
+LIMIT, RUN = 60.0, 10.0
+MEMORY = 12 * 2**30
+
+
+def try_file(seed: int, folder: Path) -> str:
+    """Read, run and fold one damaged file: "refused: ..." with the beginning of the sentence, or what came of it.
+
+    Whatever is not a sentence is raised.
+    """
+    path, out = folder / "model.onnx", folder / "folded.onnx"
+    path.write_bytes(damaged(seed))
+    (folder / "w.bin").write_bytes(external_data())
+    if not (folder / "link").is_symlink():
+        (folder / "link").symlink_to("/etc/passwd")
+    out.unlink(missing_ok=True)
+    stage = "read"
+    try:
+        model = read(path)
+        stage = "run"
+        verify_files(path, path, [_sizes(model)])
+    except ConvfoldError as error:
+        _check_sentence(error)
+        if stage == "read":
+            return f"{stage} refused: {type(error).__name__}"
+    found = _folded(path, out)
+    left = {entry.name for entry in folder.iterdir()} - {"model.onnx", "w.bin", "link", "folded.onnx"}
+    assert found == "folded" or not out.exists(), "a file was written in spite of the refusal"
+    assert not left, f"left behind: {sorted(left)}"
+    return found
+
+
+def _folded(path: Path, out: Path) -> str:
+    try:
+        fold_onnx(path, out)
+    except ConvfoldError as error:
+        _check_sentence(error)
+        return f"fold refused: {type(error).__name__}"
+    onnx.checker.check_model(str(out), full_check=True)
+    return "folded"
+
+
+def _sizes(model: ir.Model) -> dict[str, tuple[int, ...]]:
+    return {
+        value.name or "": tuple(n if isinstance(n, int) else 6 for n in value.shape or ())
+        for value in model.graph.inputs
+    }
+
+
+def _check_sentence(error: ConvfoldError) -> None:
+    text = str(error)
+    assert "\n" not in text, f"more than a line: {text!r}"
+    assert len(text) < 1000, f"no sentence: {text[:1000]!r}"
+    assert text.endswith((".", "?")), f"no sentence: {text!r}"
+
+
+@dataclass(frozen=True)
+class FuzzJob:
+    """The files of these seeds; returns how often each outcome came, tells each seed before it starts."""
+
+    seeds: range
+
+    def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
+        session.SECONDS = RUN
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        outcomes: dict[str, int] = {}
+        failures: dict[int, str] = {}
+        # Not handled: a library that hangs does not come back to run a handler.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        with tempfile.TemporaryDirectory() as name:
+            for seed in self.seeds:
+                tell(seed)
+                signal.setitimer(signal.ITIMER_REAL, LIMIT)
+                try:
+                    outcome = try_file(seed, Path(name))
+                except Exception as error:
+                    outcome = "failed"
+                    failures[seed] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        return {"outcomes": outcomes, "failures": failures}
+
+    def __str__(self) -> str:
+        return f"seeds {self.seeds.start} to {self.seeds.stop - 1}"
