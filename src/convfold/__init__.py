@@ -17,7 +17,7 @@ from convfold import blocks, errors
 from convfold.algebra.protocol import kernel
 from convfold.cost import cost
 from convfold.plan import load_plan, plan
-from convfold.transform import Recipe, Rule, expand, fold, plan_expansion
+from convfold.transform import Recipe, Rule, expand, fold, fold_onnx, plan_expansion, plan_onnx
 from convfold.verify import verify
 
 __version__ = _version("convfold")
@@ -30,9 +30,11 @@ __all__ = [
     "errors",
     "expand",
     "fold",
+    "fold_onnx",
     "kernel",
     "load_plan",
     "plan",
     "plan_expansion",
+    "plan_onnx",
     "verify",
 ]

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_our_own_network_is_measured() -> None:
 class Casting(nn.Module):
     """Works in float32, whatever it is given, as attention in some models does."""
 
-    seen: list[torch.dtype] = []
+    seen: ClassVar[list[torch.dtype]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_errors_in_float64_are_those_of_a_model_that_stays_in_float64() -> None:
     model = Casting().eval()
     with torch.no_grad():
         Casting.seen.clear()
-        errors = bench_zoo_values._errors({"original": model, "convfold": model}, torch.randn(1, 3, 5, 5), 1)
+        errors = bench_zoo_values._errors({"original": model, "convfold": model}, torch.randn(1, 3, 5, 5), 1, "macs")
     assert errors["error_float64"] == 0
     # The fold of a model in float64 is what the model is; float32 is measured as it is run.
     assert Casting.seen[-4:] == [torch.float64, torch.float64, torch.float32, torch.float32]
@@ -85,7 +85,7 @@ def test_latencies_and_nodes_are_measured() -> None:
 def _wrong(change: Any) -> Any:
     """A plan whose fold is a changed copy."""
 
-    def plan(model: nn.Module, x: torch.Tensor) -> Any:
+    def plan(model: nn.Module, x: torch.Tensor, objective: str) -> Any:
         def apply() -> nn.Module:
             folded = copy.deepcopy(model)
             with torch.no_grad():
@@ -196,7 +196,7 @@ def test_what_has_a_line_is_not_measured_again(measured: list[str], tmp_path: Pa
     assert measured == ["a", "bad", "b"]
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert [line["name"] for line in lines] == ["a", "bad", "b"]
-    assert lines[0]["settings"] == asdict(SMALL)
+    assert lines[0]["settings"] == SMALL.logged()
 
 
 def test_other_settings_retry_and_again(measured: list[str], tmp_path: Path) -> None:

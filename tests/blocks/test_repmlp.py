@@ -185,6 +185,9 @@ def test_a_model_that_contains_it_folds(examples: bool) -> None:
     assert convfold.verify(model, plain, x)
     again = convfold.fold(plain, x if examples else None)
     assert repr(again) == repr(plain)
+    # No size was taken for fixed: partitions of another map and another batch.
+    other = normal(3, 4, 9, 12, seed=6)
+    same_values(plain(other), model(other))
     if examples:
         decided = convfold.plan(model, x)
         assert decided.after.macs < decided.before.macs

@@ -110,8 +110,17 @@ def test_a_program_at_other_sizes(here: Path, capfd: pytest.CaptureFixture[str])
     assert "the program was exported for other sizes: got 1x3x11x12, expected 1x3x12x12" in said
 
 
-def test_onnx_is_not_read_yet(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert "net.onnx: ONNX files can be written but not read yet" in refused(["plan", "net.onnx"], here, capfd)
+@pytest.mark.parametrize("line", [["cost", "net.onnx"], ["expand", "net.onnx", "dbb"]])
+def test_an_onnx_file_is_no_torch_model(line: list[str], here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    said = refused(line, here, capfd)
+    assert "net.onnx: an ONNX file is no torch model: expected timm:NAME" in said
+    assert "file.pt2. convfold fold, plan and verify take ONNX files." in said
+
+
+def test_a_fold_without_a_place(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    said = refused(["fold", f"{BAD}:plain", *INPUT], here, capfd)
+    assert "--out: a fold is written to a file: expected a name that ends in .pt2 or .onnx" in said
+    assert "With --dry-run it is shown alone." in said
 
 
 def test_an_unknown_objective(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -109,6 +109,45 @@ class Fixed(nn.Module):
         return self.head(self.conv(x).flatten(1))
 
 
+class Partitions(nn.Module):
+    """Cuts its map into partitions of 3x4, behind a stride."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        n, c, h, w = y.shape
+        y = y.reshape(n, c, h // 3, 3, w // 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, 48).tanh()
+        return y.reshape(n, h // 3, w // 4, c, 3, 4).permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+
+
+def test_partitions_of_an_open_map_stay_open() -> None:
+    model = Partitions().eval()
+    captured = capture(model, example_inputs(model, torch.randn(1, 3, 12, 16)))
+    assert captured.limits == ()
+    assert captured.program.values[captured.program.outputs[0]].shape == (1, 4, 6, 8)
+    other = torch.randn(2, 3, 18, 24)
+    found = evaluate(captured, example_inputs(model, other), torch.float32)
+    torch.testing.assert_close(found[captured.program.outputs[0]], model(other))
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_the_exporters_settings_are_put_back() -> None:
+    settings = torch.fx.experimental._config
+    before = settings.backed_size_oblivious
+    capture(nn.ReLU(), example_inputs(nn.ReLU(), torch.ones(1, 2)))
+    assert settings.backed_size_oblivious == before
+    with pytest.raises(InvalidArgument, match="decides what is executed"):
+        capture(Branches(), example_inputs(Branches(), torch.ones(1, 2)))
+    assert settings.backed_size_oblivious == before
+
+
 def test_sizes_that_the_model_fixes_are_named() -> None:
     model = made(Fixed())
     captured = check(model, others=(torch.randn(4, 3, 8, 8),))

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from support.onnx_written import Bench
 
 from convfold.errors import NotFoldable
 from convfold.geometry import Axis, point
@@ -15,6 +14,7 @@ from convfold.graph.program import Concat, Linear, Opaque, Program, ShiftMap, Sp
 from convfold.plan.onnx.emit import emit
 from convfold.plan.onnx.price import PROHIBITIVE, price, pricer
 from convfold.plan.search.price import by_latency, by_macs, by_operators
+from support.onnx_written import Bench
 
 IMAGE = (2, 6, 7, 8)
 

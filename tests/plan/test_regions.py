@@ -268,6 +268,14 @@ def test_weights_that_are_not_finite(value: float) -> None:
     assert type(convfold.fold(alone, X)[0]) is nn.Conv2d
 
 
+def test_weights_are_finite_though_their_sum_is_not() -> None:
+    model = pair().half()
+    with torch.no_grad():
+        model[0].weight.fill_(6e4)
+    assert not bool(model[0].weight.sum().isfinite())
+    assert convfold.plan(model, X.half()).regions
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtypes_and_layouts_are_kept(dtype: torch.dtype) -> None:
     model = pair().to(dtype).to(memory_format=torch.channels_last)

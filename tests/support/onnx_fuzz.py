@@ -5,15 +5,16 @@ from __future__ import annotations
 import resource
 import signal
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
-import onnx
-from convfold.errors import ConvfoldError
+from convfold.errors import ConvfoldError, ConvfoldWarning
 from convfold.graph.onnx.read import read
 from convfold.transform.fold_onnx import fold_onnx
 from convfold.verify.onnx import session, verify_files
@@ -80,31 +81,29 @@ def _check_sentence(error: ConvfoldError) -> None:
 
 @dataclass(frozen=True)
 class FuzzJob:
-    """The files of these seeds; returns how often each outcome came, tells each seed before it starts."""
+    """The files of these seeds; tells each seed before it starts, and after it ``(outcome, failure)``."""
 
     seeds: range
 
-    def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
+    def run(self, tell: Callable[[Any], None]) -> None:
         session.SECONDS = RUN
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        outcomes: dict[str, int] = {}
-        failures: dict[int, str] = {}
+        warnings.simplefilter("error", ConvfoldWarning)
         # Not handled: a library that hangs does not come back to run a handler.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         with tempfile.TemporaryDirectory() as name:
             for seed in self.seeds:
                 tell(seed)
                 signal.setitimer(signal.ITIMER_REAL, LIMIT)
+                outcome, failure = "failed", ""
                 try:
                     outcome = try_file(seed, Path(name))
                 except Exception as error:
-                    outcome = "failed"
-                    failures[seed] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
-                outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        return {"outcomes": outcomes, "failures": failures}
+                tell((outcome, failure))
 
     def __str__(self) -> str:
         return f"seeds {self.seeds.start} to {self.seeds.stop - 1}"

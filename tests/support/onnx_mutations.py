@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-
 import onnx
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
+
 from support.onnx_seeds import SEEDS
 
 __all__ = ["damaged"]
@@ -107,17 +107,34 @@ def _number(rng: Random) -> int:
     return rng.choice(HUGE) if rng.random() < 0.7 else rng.randrange(-4, 12)
 
 
+def _add_attribute(rng: Random, node: onnx.NodeProto) -> None:
+    """Another attribute that the operator has, with any numbers."""
+    if not onnx.defs.has(node.op_type):
+        return
+    kinds = onnx.defs.get_schema(node.op_type).attributes
+    given = {attribute.name for attribute in node.attribute}
+    free = sorted(name for name in kinds if name not in given)
+    if not free:
+        return
+    name = rng.choice(free)
+    kind = kinds[name].type
+    made: Any = {
+        onnx.defs.OpSchema.AttrType.INT: _number(rng),
+        onnx.defs.OpSchema.AttrType.INTS: [_number(rng) for _ in range(rng.choice([1, 2, 2, 4, 4, 5]))],
+        onnx.defs.OpSchema.AttrType.FLOAT: rng.choice([0.0, -1.0, 1e38, float("nan"), 0.5]),
+        onnx.defs.OpSchema.AttrType.STRING: rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID", "linear", "edge", ""]),
+    }.get(kind)
+    if made is not None:
+        node.attribute.append(helper.make_attribute(name, made))
+
+
 def _attributes(rng: Random, proto: onnx.ModelProto) -> None:
     _, node = _node(rng, proto)
-    if not node.attribute or rng.random() < 0.3:
-        name = rng.choice(["pads", "strides", "dilations", "kernel_shape", "group", "axis", "to", "perm", "ceil_mode"])
-        several = name in ("pads", "strides", "dilations", "kernel_shape", "perm")
-        given: Any = [_number(rng) for _ in range(rng.choice([0, 1, 2, 4, 5]))] if several else _number(rng)
-        if given != []:
-            node.attribute.append(helper.make_attribute(name, given))
+    if not node.attribute or rng.random() < 0.5:
+        _add_attribute(rng, node)
         return
     attribute = rng.choice(node.attribute)
-    what = rng.randrange(5)
+    what = rng.choice([0, 1, 1, 1, 2, 3, 4, 4, 4])
     if what == 0:
         node.attribute.remove(attribute)
     elif what == 1 and attribute.ints:
@@ -174,7 +191,13 @@ def _damage_tensor(rng: Random, tensor: onnx.TensorProto) -> None:
 
 def _weights(rng: Random, proto: onnx.ModelProto) -> None:
     tensors = proto.graph.initializer
-    if tensors and rng.random() < 0.85:
+    if tensors and rng.random() < 0.6:
+        tensor = rng.choice(tensors)
+        shape = [rng.choice([0, 1, 2, 3, 4, 6]) if rng.random() < 0.3 else min(max(n, 0), 64) for n in tensor.dims][:5]
+        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type) if rng.random() < 0.7 else rng.choice("fdeilbB")
+        array = np.full(shape, rng.choice([0, 1, 2, 3, -1, 0.1, 1e-30, 1e30, np.nan])).astype(kind)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    elif tensors and rng.random() < 0.85:
         _damage_tensor(rng, rng.choice(tensors))
     elif tensors:
         tensors.remove(rng.choice(tensors))
@@ -229,7 +252,7 @@ def _header(rng: Random, proto: onnx.ModelProto) -> None:
 
 
 _OBJECTS: tuple[Callable[[Random, onnx.ModelProto], None], ...] = (
-    _inputs, _outputs, _nodes, _forms, _header, *[_attributes] * 5, *[_weights] * 3,
+    _inputs, _outputs, _nodes, _forms, _header, *[_attributes] * 10, *[_weights] * 8,
 )  # fmt: skip
 
 
@@ -257,7 +280,7 @@ def damaged(seed: int) -> bytes:
     """The content of a damaged file."""
     rng = Random(seed)
     proto = rng.choice(SEEDS)()
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         return _bytes(rng, proto.SerializeToString(), rng.choice(SEEDS)().SerializeToString())
     if rng.random() < 0.7:  # what the file says of its outputs would give most damage away
         for info in proto.graph.output:

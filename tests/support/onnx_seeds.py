@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 import onnx
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 import convfold
 from convfold.graph.capture import export
+from support.random_figures import COSTS, Mismatch, Outcome
 from support.random_graphs import RandomGraph
 
 __all__ = ["CEILING", "Mismatch", "Outcome", "check_graph"]
@@ -23,27 +23,6 @@ __all__ = ["CEILING", "Mismatch", "Outcome", "check_graph"]
 CEILING = 1e-12
 # Outputs may cancel: the scale is not less than this share of the inputs'.
 LEAST_SCALE = 1e-3
-COSTS = ("macs", "convolutions", "operators")
-
-
-class Mismatch(AssertionError):
-    """The folded model is not the original, or not cheaper; the sentence says in what."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The worst relative error on all inputs, costs before and after, and how other inputs went.
-
-    `other_batch` and `other_size` are "equal", "original refuses", "fold refuses" or "not run";
-    `second` how a second fold went: "the same", "cheaper" or "not done".
-    """
-
-    error: float
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    other_batch: str
-    other_size: str
-    second: str = "not done"
 
 
 def _run(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[list[Any], Any]:

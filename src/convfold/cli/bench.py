@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.blocks import find, names
+from convfold.cli.bench_onnx import onnx
 from convfold.cli.bench_zoo import zoo
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
@@ -33,6 +34,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="A small setting: a first l
 Seed = Annotated[int, typer.Option(help="For weights, statistics and inputs.")]
 Out = Annotated[Path | None, typer.Option(help="Save everything as JSON in this file.")]
 app.command("zoo")(zoo)
+app.command("onnx")(onnx)
 CONTROL = "Median (quartiles) over rounds. Control: plain against plain, which is what noise looks like."
 
 

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from convfold.cli.models import Aim, Objective
 from convfold.errors import InvalidArgument
 from convfold.files import output_folder
 from convfold.studies.bench_zoo import LOG, ZooRun, bench_zoo, summarise, violations
@@ -29,6 +30,7 @@ def zoo(
     families: Annotated[bool, typer.Option("--families", help="Leave out torchvision's classification set.")] = False,
     size: Annotated[int | None, typer.Option(min=8, help="Height and width of inputs, not the model's own.")] = None,
     seed: Annotated[int, typer.Option(help="For weights, statistics and inputs.")] = 0,
+    objective: Aim = Objective.MACS,
     quick: Annotated[bool, typer.Option("--quick", help="Two inputs, few rounds, folding not timed.")] = False,
     latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time the models.")] = True,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Export, count and time in ONNX Runtime.")] = True,
@@ -45,7 +47,7 @@ def zoo(
     their line are not measured again. Exit code 1 when a model fails or breaks a promise.
     """
     setting = replace(QUICK if quick else ZooSetting(), size=size, seed=seed, latency=latency, onnx=onnx)
-    setting = replace(setting, folding=setting.folding and folding)
+    setting = replace(setting, folding=setting.folding and folding, objective=objective.value)
     names = _names(models, families)
     run = ZooRun(names, setting, output_folder(out), limit, jobs, retry, again)
     console = Console()

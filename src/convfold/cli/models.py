@@ -13,19 +13,20 @@ import typer
 from torch import nn
 
 from convfold.errors import InvalidArgument
-from convfold.zoo import FORMS, load_weights, open_model, random_input
+from convfold.zoo import FILE_FORMS, FORMS, load_weights, open_model, random_input
 
-__all__ = ["FORMS_HELP", "Aim", "Built", "Inputs", "Model", "Objective", "Weights", "build"]
+__all__ = ["FORMS_HELP", "Aim", "Built", "FileModel", "Inputs", "Model", "Objective", "Weights", "build", "read_sizes"]
 
-FORMS_HELP = f"{FORMS}."
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=FORMS_HELP)]
+FORMS_HELP = f"{FILE_FORMS}."
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=f"{FORMS}.")]
+FileModel = Annotated[str, typer.Argument(metavar="MODEL", help=FORMS_HELP)]
 Weights = Annotated[Path | None, typer.Option(help="A .safetensors file to load into the model.")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
         help="Shape of an example input, as 1x3x224x224; once for each input.",
-        show_default="the model's own where it is known (timm, torchvision, .pt2)",
+        show_default="the model's own where it is known (timm, torchvision, .pt2, .onnx)",
     ),
 ]
 
@@ -59,7 +60,7 @@ class Built:
         if not shapes:
             return self.known
         generator = torch.Generator().manual_seed(0)
-        return tuple(random_input(self.model, _sizes(shape), generator) for shape in shapes)
+        return tuple(random_input(self.model, read_sizes(shape), generator) for shape in shapes)
 
     def needed(self, shapes: list[str] | None, reason: str) -> tuple[Any, ...] | dict[str, Any]:
         """The same; InvalidArgument with that reason where there are none."""
@@ -81,7 +82,8 @@ def build(name: str, weights: Path | None = None) -> Built:
     return Built(name, model.eval(), known)
 
 
-def _sizes(shape: str) -> tuple[int, ...]:
+def read_sizes(shape: str) -> tuple[int, ...]:
+    """The sizes of a shape as 1x3x224x224. Raises InvalidArgument for other texts."""
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
         raise InvalidArgument("this is no shape", where="--input", got=repr(shape), expected="sizes as 1x3x224x224")
     return tuple(int(n) for n in shape.split("x"))

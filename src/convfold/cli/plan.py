@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from convfold.cli.models import Aim, Inputs, Model, Objective, Weights, build
-from convfold.cli.outputs import check_outputs
+from convfold.cli.models import Aim, FileModel, Inputs, Objective, Weights, build
+from convfold.cli.onnx_files import plan_file
+from convfold.cli.outputs import Json, Report, check_outputs, write_told
 from convfold.cli.progress import stages
-from convfold.files import write_text
 from convfold.plan import plan as decide
-from convfold.report.graph_page import write_graph_page
+from convfold.zoo import is_onnx
 
-__all__ = ["Report", "plan"]
-
-Report = Annotated[Path | None, typer.Option(help="Write the graphs before and after here, as a page of HTML.")]
+__all__ = ["plan"]
 
 
 def plan(
-    model: Model,
+    model: FileModel,
     input: Inputs = None,
     weights: Weights = None,
     objective: Aim = Objective.MACS,
     explain: Annotated[bool, typer.Option("--explain", help="Print what becomes of each operator, and why.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write that explanation here, as JSON.")] = None,
+    json_file: Json = None,
     report: Report = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan here, as JSON; convfold.load_plan reads it.")] = None,
 ) -> None:
@@ -34,6 +31,9 @@ def plan(
 
     Nothing is folded, and MODEL is not changed.
     """
+    if is_onnx(model):
+        plan_file(model, input, weights, objective.value, explain, json_file, report, out)
+        return
     check_outputs([("--json", json_file), ("--report", report), ("--out", out)], (model, weights))
     explained = explain or json_file is not None or report is not None
     with stages(3) as stage:
@@ -43,20 +43,13 @@ def plan(
         stage("capturing and planning")
         decided = decide(built.model, inputs, objective.value)
         stage("counting")
-        text = [str(decided)]
+        text, written = [str(decided)], list[str]()
         if explained:
             explanation = decided.explain()
-            found = {**explanation.to_dict(), "model": model}
-            if explain:
-                text.append(f"\n{explanation}")
-            if json_file is not None:
-                write_text(json_file, json.dumps(found, indent=1) + "\n")
-            if report is not None:
-                write_graph_page(report, found)
+            text += [f"\n{explanation}"] if explain else []
+            written = write_told({**explanation.to_dict(), "model": model}, json_file, report)
         if out is not None:
             decided.save(out)
-    for part in text:
+            written.append(f"written: {out}")
+    for part in (*text, *written):
         typer.echo(part)
-    for path in (json_file, report, out):
-        if path is not None:
-            typer.echo(f"written: {path}")

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from convfold.cli.models import FORMS_HELP, Built, Inputs, Weights, build
+from convfold.cli.onnx_files import verify_files
 from convfold.cli.progress import stages
 from convfold.errors import InvalidArgument
 from convfold.plan import load_plan
 from convfold.transform.ship import PLAN, WEIGHTS
 from convfold.verify import verify as compare
-from convfold.zoo import is_program, load_weights
+from convfold.zoo import is_onnx, is_program, load_weights
 
 __all__ = ["verify"]
 
@@ -28,8 +29,11 @@ def verify(
 ) -> int:
     """Compare models A and B: exit code 0 when they are equal within the derived bound, 1 when they are not.
 
-    WEIGHTS go into A. A .pt2 file is compared at the sizes that it was exported for.
+    WEIGHTS go into A. A .pt2 file is compared at the sizes that it was exported for; an .onnx file is compared with an
+    .onnx file, in ONNX Runtime.
     """
+    if is_onnx(a) or is_onnx(b):
+        return verify_files(a, b, input, weights)
     with stages(3) as stage:
         stage(f"building {a}")
         first = build(a, weights)

@@ -10,14 +10,15 @@ from torch import Tensor
 
 __all__ = ["derive", "derived_from"]
 
-_OF_ONE = ("flat", "transposed", "negative", "inverse", "times")
+_OF_ONE = ("flat", "transposed", "negative", "inverse", "times", "rows", "columns")
 
 
 def derived_from(key: Hashable) -> list[Hashable]:
     """The keys that a derived one is made of.
 
     Keys: ("scalar", v), ("flat", key), ("transposed", key), ("negative", key), ("inverse", key),
-    ("times", key, factor), ("norm scale", weight, variance, eps), ("norm shift", bias, mean, scale).
+    ("times", key, factor), ("rows", key, start, stop), ("columns", key, start, stop),
+    ("norm scale", weight, variance, eps), ("norm shift", bias, mean, scale).
     """
     if not isinstance(key, tuple):
         return []
@@ -54,6 +55,8 @@ _OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "negative": lambda tensor: -tensor,
     "inverse": lambda tensor: tensor.reciprocal(),
     "times": lambda tensor, factor: tensor * factor,
+    "rows": lambda tensor, start, stop: tensor[start:stop],
+    "columns": lambda tensor, start, stop: tensor[:, start:stop],
 }
 
 

@@ -88,7 +88,7 @@ def _graph(whole: Rewriting, program: Program, regions: dict[int, int], original
                 "macs": 0 if cost is None else cost.macs,
                 "operators": 0 if cost is None else cost.operators,
                 "region": regions.get(number),
-                "text": describe_node(node),
+                "text": describe_node(node) if isinstance(node, (Linear, Concat)) else _operator(program, number, node),
             }
         )
         edges += [[source, number] for source in dict.fromkeys(node.inputs if node is not None else ())]

@@ -53,6 +53,7 @@ def graph_page(explanation: Mapping[str, Any]) -> str:
     * `operators`: one for each linear operator next to a convolution, with `id` of its node before, `operator`,
       `module`, `line`, `outcome` ("folded into ..." or "left"), `reason`, `hint`.
     * `refusals`: `operator`, `place`, `reason`, `hint`.
+    * `latency`: one for each `runtime`, as `FileLatency.to_dict` gives it.
 
     Raises InvalidArgument for a graph with a cycle, or an edge to a node that it does not list.
     """
@@ -155,7 +156,8 @@ def _shown(explanation: Mapping[str, Any]) -> dict[str, Any]:
         "model": str(explanation.get("model") or "model"),
         "colours": COLOURS,
         "lead": _lead(explanation, regions),
-        "facts": _facts(explanation),
+        "facts": [*_facts(explanation), *_times(explanation.get("latency", ()))],
+        "notes": _timed(explanation.get("latency", ())),
         "legend": [
             {"outcome": name, "style": _OUTCOMES.get(name, ("other", name))[0], "count": count, "says": says}
             for name, count in sorted(outcomes.items(), key=lambda item: -item[1])
@@ -195,6 +197,32 @@ def _facts(explanation: Mapping[str, Any]) -> list[dict[str, str]]:
         change = "unchanged" if was == now else f"{(now - was) / was:+.1%}".replace("-", "−") if was else ""
         facts.append({"label": label, "before": quantity(was), "after": quantity(now), "change": change})
     return facts
+
+
+def _times(latency: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Milliseconds before and after in each runtime that was timed."""
+    return [
+        {
+            "label": str(one["runtime"]),
+            "before": f"{one['before']:.3g}",
+            "after": f"{one['after']:.3g} ms",
+            "change": f"{one['ratio']['median']:.2f}×",
+        }
+        for one in latency
+        if one.get("ratio")
+    ]
+
+
+def _timed(latency: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How it was timed, how sure that is, and what could not be."""
+    sure = [
+        f"{one['runtime']} {one['ratio']['low']:.2f} to {one['ratio']['high']:.2f}" for one in latency if one.get("ratio")
+    ]
+    told = [
+        "Times are CPU time of one run on one thread with all optimisations: medians over rounds in which both files "
+        f"take turns. 2× is twice as fast; quartiles: {', '.join(sure)}."
+    ]
+    return (told if sure else []) + [f"{one['runtime']}: {one['reason']}." for one in latency if one.get("reason")]
 
 
 def _grouped(refusals: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

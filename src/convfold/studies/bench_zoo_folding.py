@@ -101,9 +101,9 @@ def measure_folding(name: str, setting: ZooSetting) -> dict[str, Any]:
         model, x = _start(name, setting)
         captures: list[float] = []
         with _timed_capture(captures):
-            found = _repeated(lambda: plan(model, x).apply())
+            found = _repeated(lambda: plan(model, x, setting.objective).apply())
         capture = sum(captures) / found["runs"]
-        planned = plan(model, x)
+        planned = plan(model, x, setting.objective)
         emission = _repeated(planned.apply)
     return {
         **found,

@@ -42,7 +42,7 @@ class ZooSetting:
     """What is measured of each model: at most `samples` inputs, at most `rounds` of timings in about `seconds`.
 
     `size` replaces the model's own input size. Without `latency` nothing is timed but folding; without `onnx`
-    nothing is exported.
+    nothing is exported. `objective` is what folds are planned for.
     """
 
     size: int | None = None
@@ -53,6 +53,11 @@ class ZooSetting:
     folding: bool = True
     rounds: int = 41
     seconds: float = 40.0
+    objective: str = "macs"
+
+    def logged(self) -> dict[str, Any]:
+        """The setting as a log has it: lines of before there was a choice of objectives stay lines of "macs"."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("objective", "macs")}
 
 
 def timm_fold(model: nn.Module) -> nn.Module:
@@ -72,17 +77,18 @@ def measure_values(name: str, setting: ZooSetting) -> dict[str, Any]:
     with one_thread(), torch.no_grad():
         model, x = prepared(name, setting.size, setting.seed)
         before = copy.deepcopy(model.state_dict())
-        models = {"original": model, "convfold": plan(model, x).apply()}
+        models = {"original": model, "convfold": plan(model, x, setting.objective).apply()}
         failed = _add_timm(models)
         result: dict[str, Any] = {
             "where": circumstances(allocator) | {"timm": version("timm")},
+            "objective": setting.objective,
             "input": list(x.shape),
             "cost": {key: _totals(m, x) for key, m in models.items()},
             **({"timm_failed": failed} if failed else {}),
         }
         affordable = int(_ALL_MACS / max(result["cost"]["original"]["macs"], 1))
         result["samples"] = max(1, min(setting.samples, affordable))
-        result.update(_errors(models, x, result["samples"]))
+        result.update(_errors(models, x, result["samples"], setting.objective))
         result["untouched"] = _same(before, model.state_dict())
         if setting.latency:
             result["latency"] = {"eager": _eager(models, x, setting)}
@@ -129,7 +135,7 @@ class _StaysDouble(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def _errors(models: Models, x: Tensor, samples: int) -> dict[str, Any]:
+def _errors(models: Models, x: Tensor, samples: int, objective: str) -> dict[str, Any]:
     """max |y - truth| / max |truth| of a fold made in float64, and L2 errors in float32; truth is in float64.
 
     The latter are medians over the inputs: one on which a random network is unstable says nothing of a fold.
@@ -137,7 +143,7 @@ def _errors(models: Models, x: Tensor, samples: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
     inputs = [x, *(torch.randn(x.shape, generator=generator) for _ in range(samples - 1))]
     exact = copy.deepcopy(models["original"]).double()
-    folded = plan(exact, x.double()).apply()
+    folded = plan(exact, x.double(), objective).apply()
     worst, scale = 0.0, 0.0
     apart: dict[str, list[float]] = {key: [] for key in models}
     for sample in inputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,16 +17,15 @@ from convfold.transform.ship.target import check_target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from convfold.graph.onnx.given import GivenShapes
     from convfold.plan.onnx import FilePlan
     from convfold.verify.onnx import FileCertificate
 
-__all__ = ["ONNX_FILE_NEEDS", "FoldedFile", "fold_onnx", "plan_onnx"]
+__all__ = ["ONNX_FILE_NEEDS", "FoldedFile", "check_installed", "check_out", "fold_onnx", "plan_onnx", "save_model"]
 
 ONNX_FILE_NEEDS = ("onnx", "onnx_ir", "onnxruntime")
 # A model above this holds its weights in a file of their own; protobuf takes 2 GiB.
 _LARGE = 2**31 - 2**24
-
-Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -38,34 +37,32 @@ class FoldedFile:
     path: Path
 
 
-def plan_onnx(path: str | os.PathLike[str], inputs: Shapes | None = None, objective: str = "macs") -> FilePlan:
+def plan_onnx(path: str | os.PathLike[str], inputs: GivenShapes | None = None, objective: str = "macs") -> FilePlan:
     """Decide the fold of the ONNX file `path`; nothing is written.
 
-    `inputs` gives a shape for each input, where sizes that the file leaves open shall not be chosen; `objective` is
-    "macs", "ops" or "latency" (nodes timed in ONNX Runtime), as of `convfold.plan`. Every region is compared in
-    float64 where the file's operators have a float64 reference. Raises FileProblem and InvalidArgument for files and
-    shapes that are wrong, in a sentence.
+    `inputs` gives shapes where sizes that the file leaves open shall not be chosen: by name, or in the order of the
+    file's inputs. `objective` is "macs", "ops" or "latency" (nodes timed in ONNX Runtime), as of `convfold.plan`. Every
+    region is compared in float64 where the file's operators have a float64 reference. Raises FileProblem and
+    InvalidArgument for files and shapes that are wrong, in a sentence.
     """
-    _check_installed()
-    from convfold.graph.onnx.capture import capture  # noqa: PLC0415
+    check_installed()
     from convfold.graph.onnx.read import read  # noqa: PLC0415
+
+    return _planned(read(path), Path(path), inputs, objective)
+
+
+def _planned(model: ir.Model, path: Path, inputs: GivenShapes | None, objective: str) -> FilePlan:
+    from convfold.graph.onnx.capture import capture  # noqa: PLC0415
+    from convfold.graph.onnx.given import named_shapes  # noqa: PLC0415
     from convfold.plan.onnx import plan_file, pricing  # noqa: PLC0415
 
-    model = read(path)
-    known = {value.name for value in model.graph.inputs}
-    for name in inputs or {}:
-        if name not in known:
-            raise InvalidArgument("no input of the file has this name", where=str(path), got=name, expected=known)
-    captured = capture(model, {name: tuple(shape) for name, shape in (inputs or {}).items()})
+    captured = capture(model, named_shapes(model, inputs or (), str(path)))
     with pricing(captured, objective) as prices:
-        return plan_file(captured, Path(path).name, objective, prices)
+        return plan_file(captured, path.name, objective, prices)
 
 
 def fold_onnx(
-    path: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    inputs: Shapes | None = None,
-    objective: str = "macs",
+    path: str | os.PathLike[str], out: str | os.PathLike[str], inputs: GivenShapes | None = None, objective: str = "macs"
 ) -> FoldedFile:
     """Fold the ONNX file `path` into `out`, and prove that it computes the same.
 
@@ -74,15 +71,20 @@ def fold_onnx(
     ONNX Runtime beside the old one at several sizes, and only then renamed. Raises NotEqual when it does not compute
     or cost what it should, and what `plan_onnx` raises; `out` is then as it was.
     """
-    _check_out(Path(path), Path(out))
-    plan = plan_onnx(path, inputs, objective)
+    check_installed()
+    check_out(path, out)
+    from convfold.graph.onnx.read import read  # noqa: PLC0415
+
+    model = read(path)
+    _check_apart(model, Path(out))
+    plan = _planned(model, Path(path), inputs, objective)
     from convfold.graph.onnx.shapes import probe_shapes  # noqa: PLC0415
     from convfold.verify.onnx import verify_files  # noqa: PLC0415
 
     target = Path(out)
     with _beside(target) as folder:
         written = folder / target.name
-        _write(plan.model, written)
+        save_model(plan.model, written)
         _check_written(plan, written)
         captured = plan.whole.captured
         certificate = verify_files(path, written, probe_shapes(captured.model, captured.example))
@@ -100,7 +102,8 @@ def fold_onnx(
     return FoldedFile(plan, certificate, target)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raises InvalidArgument where a package that reads ONNX files is missing."""
     missing = [name for name in ONNX_FILE_NEEDS if find_spec(name) is None]
     if missing:
         raise InvalidArgument(
@@ -108,13 +111,29 @@ def _check_installed() -> None:
         )
 
 
-def _check_out(path: Path, out: Path) -> None:
-    for one, two in ((out, path), (_weights(out), path), (_weights(out), _weights(path))):
-        if one.exists() and two.exists() and os.path.samefile(one, two):
-            raise InvalidArgument(
-                f"{two} is read, and would be written over", where=str(out), hint="Name another file."
-            )
+def check_out(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Prove that a fold of the file `path` can be written to `out`.
+
+    Raises InvalidArgument where it would write over what it reads, FileProblem where the place cannot be written.
+    """
+    _check_other(Path(out), [Path(path), _weights(Path(path))])
     check_target(out)
+
+
+def _check_other(out: Path, read: Iterable[Path]) -> None:
+    for file in read:
+        if any(one.exists() and file.exists() and os.path.samefile(one, file) for one in (out, _weights(out))):
+            raise InvalidArgument(
+                f"{file} is read, and would be written over", where=str(out), hint="Name another file."
+            )
+
+
+def _check_apart(model: ir.Model, out: Path) -> None:
+    """The weights that the model maps from files of any name are not written over either."""
+    import onnx_ir as ir  # noqa: PLC0415
+
+    held = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
+    _check_other(out, {Path(tensor.path) for tensor in held if isinstance(tensor, ir.ExternalTensor)})
 
 
 def _weights(path: Path) -> Path:
@@ -134,7 +153,7 @@ def _beside(target: Path) -> Iterator[Path]:
         ) from error
 
 
-def _write(model: ir.Model, path: Path) -> None:
+def save_model(model: ir.Model, path: Path) -> None:
     """Write the model; weights go to a file of their own where they lay in one, or are too many for one file."""
     import onnx_ir as ir  # noqa: PLC0415
 

@@ -1,14 +1,16 @@
 """Models by name or file, their weights, and the inputs that they are known to take."""
 
 from convfold.zoo.inputs import known_inputs, open_model, random_input
-from convfold.zoo.names import FORMS, import_torchvision, is_program, load_model
+from convfold.zoo.names import FILE_FORMS, FORMS, import_torchvision, is_onnx, is_program, load_model
 from convfold.zoo.program import Program, read_program
 from convfold.zoo.weights import load_weights
 
 __all__ = [
+    "FILE_FORMS",
     "FORMS",
     "Program",
     "import_torchvision",
+    "is_onnx",
     "is_program",
     "known_inputs",
     "load_model",

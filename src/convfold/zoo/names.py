@@ -16,9 +16,12 @@ from torch import nn
 from convfold.errors import InvalidArgument, InvalidType, UnknownName
 from convfold.zoo.program import read_program
 
-__all__ = ["FORMS", "import_torchvision", "is_program", "load_model"]
+__all__ = ["FILE_FORMS", "FORMS", "import_torchvision", "is_onnx", "is_program", "load_model"]
 
 FORMS = "timm:NAME, torchvision:NAME, package.module:factory or file.pt2"
+# What verbs take that read ONNX files too.
+FILE_FORMS = "timm:NAME, torchvision:NAME, package.module:factory, file.pt2 or file.onnx"
+_ONNX_VERBS = "convfold fold, plan and verify take ONNX files."
 
 _kept_alive: list[torch.library.Library] = []
 
@@ -53,12 +56,11 @@ def load_model(name: str, **options: Any) -> nn.Module:
     library, _, rest = name.partition(":")
     if is_program(name):
         return read_program(name).model
-    if _suffix(name) == ".onnx":
-        raise InvalidArgument("ONNX files can be written but not read yet", where=name, expected=FORMS)
+    if is_onnx(name):
+        raise InvalidArgument("an ONNX file is no torch model", where=name, expected=FORMS, hint=_ONNX_VERBS)
     if not rest:
-        hint = (
-            "A folder that fold wrote goes with its model: convfold verify MODEL FOLDER." if os.path.isdir(name) else ""
-        )
+        folder = "A folder that fold wrote goes with its model: convfold verify MODEL FOLDER."
+        hint = folder if os.path.isdir(name) else _ONNX_VERBS
         raise InvalidArgument("this names no model", got=repr(name), expected=FORMS, hint=hint)
     try:
         if library == "timm":
@@ -77,6 +79,11 @@ def load_model(name: str, **options: Any) -> nn.Module:
 def is_program(name: str) -> bool:
     """Whether the name is that of a ``.pt2`` file."""
     return _suffix(name) == ".pt2"
+
+
+def is_onnx(name: str) -> bool:
+    """Whether the name is that of an ONNX file."""
+    return _suffix(name) == ".onnx"
 
 
 def _suffix(name: str) -> str:

@@ -82,7 +82,7 @@ class Affine(Op):
     def in_channels(self) -> int:
         tensor = self.scale if self.scale is not None else self.shift
         assert tensor is not None  # __post_init__ saw to it
-        return tensor.shape[0]
+        return int(tensor.shape[0])
 
     @property
     def out_channels(self) -> int:

@@ -60,11 +60,11 @@ class Conv(Op):
 
     @property
     def in_channels(self) -> int:
-        return self.weight.shape[1] * self.groups
+        return int(self.weight.shape[1]) * self.groups
 
     @property
     def out_channels(self) -> int:
-        return self.weight.shape[0]
+        return int(self.weight.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +89,11 @@ class ConvTranspose(Op):
 
     @property
     def in_channels(self) -> int:
-        return self.weight.shape[0]
+        return int(self.weight.shape[0])
 
     @property
     def out_channels(self) -> int:
-        return self.weight.shape[1] * self.groups
+        return int(self.weight.shape[1]) * self.groups
 
 
 @dataclass(frozen=True, eq=False)

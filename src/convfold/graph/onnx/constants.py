@@ -119,6 +119,10 @@ class FileConstants:
         wide = dtype if isinstance(dtype, torch.dtype) else None
         if isinstance(key, str):
             return to_tensor(self.array(key, wide), wide)
+        if isinstance(key, tuple) and key[0] in ("rows", "columns") and key[1] in self._held:
+            # Cut before it is cast: the rest stays in the file.
+            where = slice(*key[2:]) if key[0] == "rows" else (slice(None), slice(*key[2:]))
+            return to_tensor(self._held[key[1]].numpy()[where], wide)
         # Derived keys nest a few levels, never as deep as a graph.
         assert derived_from(key) or isinstance(key, tuple)
         return derive(key, lambda inner: self(inner, wide), wide)

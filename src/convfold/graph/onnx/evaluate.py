@@ -51,7 +51,8 @@ def evaluate(model: ir.Model, feeds: Mapping[str, Array], wanted: Iterable[str] 
         missing = [value.name for value in inputs]
         raise InvalidArgument("an input of the model is not given", where="feeds", expected=missing)
     run = _Run(model)
-    found = run.graph(model.graph, environment, ends, {}, model.opset_imports)
+    with np.errstate(all="ignore"):
+        found = run.graph(model.graph, environment, ends, {}, model.opset_imports)
     return dict(zip(names, found, strict=True))
 
 
@@ -118,7 +119,8 @@ class _Run:
         kept = set(wanted)
         for index, node in enumerate(nodes):
             for value, result in zip(node.outputs, self._node(node, local, given, opsets), strict=False):
-                local[value] = result
+                if value not in environment:  # another result of the node may be given
+                    local[value] = result
             for value in over.get(index, ()):
                 if value not in kept:
                     local.pop(value, None)

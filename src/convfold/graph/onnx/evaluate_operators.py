@@ -143,6 +143,15 @@ def _gelu(opset: int, attributes: Attributes, inputs: list[Any]) -> list[Any]:
     return [as_array(F.gelu(as_tensor(inputs[0]), approximate=attributes.get("approximate", "none")))]
 
 
+def _lrn(opset: int, attributes: Attributes, inputs: list[Any]) -> list[Any]:
+    x, size = inputs[0], attributes["size"]
+    before, behind = (size - 1) // 2, size // 2
+    squares = np.pad(x**2, [(0, 0), (before, behind), *[(0, 0)] * (x.ndim - 2)])
+    total = sum(squares[:, start : start + x.shape[1]] for start in range(size))
+    scale = attributes.get("bias", 1.0) + attributes.get("alpha", 1e-4) / size * total
+    return [x / scale ** attributes.get("beta", 0.75)]
+
+
 def _grid_sample(opset: int, attributes: Attributes, inputs: list[Any]) -> list[Any]:
     mode = {"linear": "bilinear", "cubic": "bicubic"}.get(attributes.get("mode", "linear"), attributes.get("mode"))
     padding, aligned = attributes.get("padding_mode", "zeros"), bool(attributes.get("align_corners"))
@@ -216,4 +225,5 @@ _RULES: dict[str, Rule] = {
     "Clip": _clip,
     "PRelu": _prelu,
     "GridSample": _grid_sample,
+    "LRN": _lrn,
 }

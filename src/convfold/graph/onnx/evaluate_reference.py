@@ -75,8 +75,7 @@ class OnnxOperator:
         feeds = {name: value for name, value in zip(self._inputs, inputs, strict=True) if name}
         if self._scales is not None:  # of Upsample, an attribute once
             feeds["in1"] = np.array(self._scales, np.float64)
-        with np.errstate(all="ignore"):
-            found: list[Any] = list(self._evaluator.run(self._outputs, feeds))
+        found: list[Any] = list(self._evaluator.run(self._outputs, feeds))
         results: list[Any] = [None] * self._count
         for place, value in zip(self._places, found, strict=True):
             results[place] = widened(value)

@@ -7,6 +7,7 @@ operators exist) is checked before they see it, and their own complaints are cut
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,9 @@ def read(path: str | os.PathLike[str]) -> ir.Model:
     with _sentences(file, "not a valid ONNX model", InvalidArgument, "`onnx.checker.check_model` says the same."):
         _check(proto, file, has_files)
     with _sentences(file, "onnx_ir cannot read the model", InvalidArgument, "Export the model again."):
-        model = ir.from_proto(proto)
+        with warnings.catch_warnings():  # of keys of external data that it does not know
+            warnings.simplefilter("ignore")
+            model = ir.from_proto(proto)
         set_folder(model, file)
     return model
 

@@ -140,6 +140,11 @@ def _external_size(location: str, folder: Path, tensor: TensorProto, where: str)
             )  # fmt: skip
         if not target.is_file():
             raise FileProblem("external data is not in a regular file", where=where, got=printable(location))
+        if (folder / location).is_symlink():
+            raise FileProblem(
+                "external data is a symbolic link, which onnx does not follow", where=where, got=printable(location),
+                hint="Copy the file.",
+            )  # fmt: skip
         status = target.stat()
         if status.st_nlink > 1:
             raise FileProblem(

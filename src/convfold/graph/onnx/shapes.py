@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
-import onnx
 from convfold.errors import InvalidArgument
 from convfold.graph.onnx.constants import FileConstants, is_deterministic
 from convfold.graph.onnx.types import run_node

@@ -44,7 +44,12 @@ def to_tensor(array: np.ndarray[Any, Any], dtype: torch.dtype | None) -> torch.T
 
 @lru_cache(maxsize=256)
 def _evaluator(node: bytes, version: int) -> ReferenceEvaluator:
-    return ReferenceEvaluator(onnx.NodeProto.FromString(node), opsets={"": version})
+    proto = onnx.NodeProto.FromString(node)
+    # A node alone would be taken for one of the newest operator set.
+    graph = onnx.GraphProto(node=[proto])
+    graph.input.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(proto.input) if name)
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in proto.output)
+    return ReferenceEvaluator(graph, opsets={"": version})
 
 
 def run_node(node: ir.Node, inputs: Sequence[np.ndarray[Any, Any] | None], version: int) -> list[Any]:

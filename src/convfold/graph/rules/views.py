@@ -13,7 +13,7 @@ from convfold.graph.operation import Operation, plain, rule
 from convfold.graph.program import Linear, Node, Spatial, Term
 from convfold.graph.sizes import Pair
 
-__all__ = ["Views", "layout_after"]
+__all__ = ["Views", "layout_after", "shuffled"]
 
 ROW_MAJOR = (
     "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone",
@@ -107,7 +107,7 @@ def channel_axes(layout: Layout, shape: tuple[Pair, ...]) -> tuple[tuple[tuple[i
     return tuple(runs[0][1]), runs[0][0]
 
 
-def _shuffled(layout: Layout, shape: tuple[Pair, ...]) -> Map | None:
+def shuffled(layout: Layout, shape: tuple[Pair, ...]) -> Map | None:
     """The selection on one axis that a chain of views amounts to, or the identity; None for anything else."""
     same = identity(shape)
     if len(layout) != len(shape):
@@ -162,9 +162,9 @@ def view(op: Operation) -> Node | None:
     chained = layout_after(op, layout, before)
     start = op.sizes.pairs(op.dims(Ref(base)))
     if base != source.value and chained is not None:
-        shuffled = _shuffled(chained, start)
-        if shuffled is not None:
-            return Linear((Term(shuffled, base),))
+        found = shuffled(chained, start)
+        if found is not None:
+            return Linear((Term(found, base),))
     one = layout_after(op, identity(before), before)
     if one is None:
         return Spatial(source.value, (), True, True, op.number)

@@ -50,34 +50,44 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     channel, and L = 2*L_before + L_after roundings (see `convfold.verify.linear.certify`).
     """
     inside, roots = _behind(change, value)
-    found = _certificate({}, float("inf"), 0.0, 0.0, 0.0)
-    for ground in grounds(change, value, roots):
-        # What holds for values drawn apart holds for those that belong together; the converse is not true.
-        new = _compared(change, value, inside, roots, ground, weights)
+    found, near = _certificate({}, float("inf"), 0.0, 0.0, 0.0), None
+    for ground, alone in grounds(change, value, roots):
+        near = ground if near is None else near
+        new = _compared(change, value, inside, roots, near, ground, weights)
         found = found if new is None else new
-        if found:
+        # What holds for values drawn apart holds for those that belong together; the converse is not true.
+        if found or (new is not None and alone):
             break
     return found
 
 
 def _compared(
-    change: Change, value: int, inside: list[int], roots: list[int], ground: list[int], weights: Weights
+    change: Change,
+    value: int,
+    inside: list[int],
+    roots: list[int],
+    near: list[int],
+    ground: list[int],
+    weights: Weights,
 ) -> Certificate | None:
-    """The comparison on random values of `ground`; None where the original cannot be computed from these."""
+    """The comparison on random values of `ground`; None where the original cannot be computed from these.
+
+    The sum of the absolute terms is that of the values `near`, wherever these are computed from.
+    """
     generator = torch.Generator().manual_seed(value)
-    spans = _between(change, value, ground)
+    spans = _between(change, value, near)
     small = small_shapes(change, value, inside, ground, spans) if ground == roots else {}
     # Where a constant has positions of its own, only the captured size will do.
     for sizes in [small, {}] if small else [{}]:
         known = {root: _draw(change, root, sizes, generator) for root in ground}
         try:
-            before = interpret(change.captured, [value, *roots], known, torch.float64)
+            before = interpret(change.captured, [value, *roots, *near], known, torch.float64)
         except (InvalidArgument, RuntimeError, IndexError):
             continue
         break
     else:
         return None
-    known |= {root: before[root] for root in roots}
+    known = {v: before[v] for v in (*near, *roots)}
     got = _evaluate(change, value, inside, known, weights)
     scale, path = magnitude(change, value, spans, known, before, weights)
     rounds = 2 * path + length(change, value, inside)

@@ -12,25 +12,20 @@ __all__ = ["grounds"]
 _ABOVE = 4
 
 
-def grounds(change: Programs, value: int, roots: list[int]) -> Iterator[list[int]]:
+def grounds(change: Programs, value: int, roots: list[int]) -> Iterator[tuple[list[int], bool]]:
     """Sets of values that `value` and the `roots` of its new definition are computed from, near ones first.
 
-    The nearest are the roots themselves, and what the original reads beside them. The values of a set are drawn
-    apart from each other: a definition that rests on how they belong together holds from higher up only. So what
-    they are computed from follows, a step at a time, and at last the program's inputs.
+    The nearest are the roots themselves, and what the original reads beside them; each set comes with whether
+    nothing is beside. What is beside is drawn apart from the rest, and a definition that rests on how they belong
+    together holds from higher up only. So what they are computed from follows, and at last the program's inputs.
     """
     above = _Above(change, value, roots)
-    done: list[list[int]] = []
-    following = list(roots)
+    following = set(roots)
     for _ in range(_ABOVE):
-        found = above.completed(following)
-        if found not in done:
-            done.append(found)
-            yield found
-        following = sorted({source for v in found for source in above.sources(v) or (v,)})
-    found = sorted(set(change.before.inputs) & above.upwards(above.wanted))
-    if found not in done:
-        yield found
+        found, alone = above.completed(following)
+        yield sorted(found), alone
+        following = {source for v in found for source in above.sources(v) or (v,)}
+    yield sorted(set(change.before.inputs) & above.upwards(above.wanted)), True
 
 
 class _Above:
@@ -55,9 +50,12 @@ class _Above:
                 stack += () if current in ends else self.sources(current)
         return found
 
-    def completed(self, values: Iterable[int]) -> list[int]:
-        """`values` without those that follow from others, with what the wanted ones are computed from beside them."""
-        ground = self._drawn(values)
+    def completed(self, values: Iterable[int]) -> tuple[set[int], bool]:
+        """`values` without those that follow from others, with what the wanted ones are computed from beside them.
+
+        The second result says that there is nothing beside.
+        """
+        ground, alone = self._drawn(values), True
         while True:
             ground = {v for v in ground if not self._follows(v, ground - {v})}
             follow = {self.value}
@@ -67,8 +65,8 @@ class _Above:
             beside = {s for v in follow for s in self.sources(v)} & needed - follow - ground
             beside = self._drawn(beside)
             if not beside:
-                return sorted(ground)
-            ground |= beside
+                return ground, alone
+            ground, alone = ground | beside, False
 
     def _follows(self, value: int, others: set[int]) -> bool:
         above = self.upwards(self.sources(value), others, min(others, default=value))

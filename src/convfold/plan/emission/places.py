@@ -132,11 +132,10 @@ class Places(Namer):
         names = dict.fromkeys(name for key in keys_of(part.term.map) for name in names_in(captured, key))
         sizes = {name: self._numel(name) for name in names}
         for name in sorted(names, key=lambda n: (-sizes[n], self._order.get(n, 0))):
-            if not sizes[name]:
-                continue
-            above = list(self._above(name.rpartition(".")[0]))
+            holder = name.rpartition(".")[0]
+            above = list(self._above(holder))
             # What lies below a module that is replaced as a whole is gone with it.
-            if any(id(self.modules[path]) in self._filled for path in above):
+            if not sizes[name] or not self.dead(holder) or any(id(self.modules[p]) in self._filled for p in above):
                 continue
             path = next(filter(self._may_hold, above), None)
             if path is not None and id(self.modules[path]) not in self._taken:

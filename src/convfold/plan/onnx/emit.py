@@ -29,11 +29,11 @@ def emit(captured: CapturedFile, after: Program) -> ir.Model:
     model is serialised. Raises NotFoldable for a definition that ONNX has no nodes for.
     """
     writer = Writer(captured, after)
-    read = {name for name, value in writer.graph.initializers.items() if value.uses()}
+    idle = {name for name, value in writer.graph.initializers.items() if not value.uses()}
     whole = replace(after, outputs=(*after.outputs, *sorted(captured.alive)))
     for number in whole.live():
         _write(writer, number)
-    prune(writer, read)
+    prune(writer, idle)
     try:
         writer.graph.sort()
     except ValueError as error:

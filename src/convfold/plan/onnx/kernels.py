@@ -11,7 +11,7 @@ from convfold.graph.program import Shift
 from convfold.plan.onnx.forms import covering, place_of, ungrouped
 from convfold.plan.onnx.small import cropped, uncropped
 from convfold.plan.onnx.target import Target
-from convfold.plan.onnx.tensors import kernel
+from convfold.plan.onnx.tensors import Kernel
 
 __all__ = ["dense"]
 
@@ -44,7 +44,7 @@ def _conv(at: Target, m: Map, source: ir.Value, nodes: tuple[str, ...], shift: S
         window = uncropped(window)
     taps = tuple(axis.kernel for axis in window)
     lead = (m.cols, m.rows // m.groups) if m.kind == "transposed" else (m.rows, m.cols // m.groups)
-    weight = at.weight("weight", kernel(m, len(window)), (*lead, *taps), (m, "kernel"), m.recipe)
+    weight = at.weight("weight", Kernel(m, len(window)), (*lead, *taps), (m, "kernel"), m.recipe)
     attributes: dict[str, Any] = {
         "kernel_shape": taps,
         "strides": [axis.stride for axis in window],
@@ -73,7 +73,7 @@ def _matrix(at: Target, m: Map, after: bool) -> tuple[ir.Value, bool]:
 
     A matrix of the file is used as it lies there.
     """
-    make = kernel(m, 0)
+    make = Kernel(m, 0)
     key = m.recipe.key if isinstance(m.recipe, Given) else None
     if isinstance(key, tuple) and key[0] == "transposed":
         held = at.writer.stored(key[1], (m.cols, m.rows), at.dtype)

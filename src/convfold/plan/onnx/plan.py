@@ -16,12 +16,13 @@ from convfold.graph.program import Linear, Program
 from convfold.plan.by_graph import OBJECTIVES
 from convfold.plan.explain import describe_node, graphs, operator_rows
 from convfold.plan.explanation import Explanation, explanation
+from convfold.plan.onnx.best import best
 from convfold.plan.onnx.check import check
 from convfold.plan.onnx.emit import emit
 from convfold.plan.onnx.price import pricer
 from convfold.plan.regions import Region
 from convfold.plan.search.price import FREE, Price, Pricer
-from convfold.plan.search.search import Rewritten, search
+from convfold.plan.search.search import Rewritten
 from convfold.plan.table import render
 from convfold.plan.whole import Part, parts_of
 from convfold.verify import Certificate
@@ -146,7 +147,7 @@ def plan_file(captured: CapturedFile, name: str, objective: str = "macs", pricin
     kept: set[int] = set()
     refusals = list(captured.refusals)
     while True:
-        found = search(captured.program, frozenset(kept), OBJECTIVES[objective], pricer=prices, alive=captured.alive)
+        found = best(captured, frozenset(kept), OBJECTIVES[objective], prices)
         parts = parts_of(found, captured.program)
         whole = FileWhole(captured, found, parts, frozenset(kept), refusals, prices)
         try:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.plan.onnx.price import pricer
+from convfold.plan.onnx.stopwatch import FileStopwatch
 from convfold.plan.search.price import Pricer
 
 __all__ = ["pricing"]
@@ -14,5 +15,12 @@ __all__ = ["pricing"]
 
 @contextmanager
 def pricing(captured: CapturedFile, objective: str) -> Iterator[Pricer]:
-    """The prices for an objective; times that were taken are kept when the block ends."""
-    yield pricer(captured.open, captured.model.opset_imports.get("", 0))
+    """The prices for an objective: with seconds for "latency"; times that were taken are kept when the block ends."""
+    if objective != "latency":
+        yield pricer(captured.open, captured.model.opset_imports.get("", 0))
+        return
+    stopwatch = FileStopwatch(captured)
+    try:
+        yield stopwatch
+    finally:
+        stopwatch.save()

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from convfold.plan.onnx.sizes import written_sizes
+from convfold.plan.onnx.sizes import known_sizes, written_sizes
 from convfold.plan.onnx.writer import INITIALISERS_ALONE, Writer
 
 __all__ = ["prune"]
 
 
-def prune(writer: Writer, before: set[str]) -> None:
-    """Remove nodes that no output needs, and initialisers that were read (`before`) and are no longer.
+def prune(writer: Writer, idle: set[str]) -> None:
+    """Remove nodes that no output needs, and initialisers that nothing reads; those that were `idle` before stay.
 
     A size that a needed node reads off a value that is not computed any more is written anew over the inputs.
     """
@@ -21,7 +21,7 @@ def prune(writer: Writer, before: set[str]) -> None:
     writer.graph.remove([node for node in writer.graph if node not in needed], safe=True)
     alone = writer.model.ir_version >= INITIALISERS_ALONE
     for name, value in list(writer.graph.initializers.items()):
-        if value.uses() or value.is_graph_output() or name not in before:
+        if value.uses() or value.is_graph_output() or name in idle:
             continue
         if value.is_graph_input():
             if alone:
@@ -68,7 +68,9 @@ class _Computed:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._numbers = {name: number for number, name in writer.captured.names.items()}
+        # What is neither a value of the program nor written anew follows from sizes, or is constant.
+        results = (value.name for node in writer.captured.model.graph for value in node.outputs)
+        self._apart = {name for name in results if name} - set(writer.numbers)
         self._there: dict[ir.Value, bool] = {}
         self._instead: dict[ir.Value, ir.Value] = {}
 
@@ -78,14 +80,10 @@ class _Computed:
         if value in self._instead:
             return self._instead[value]
         name = value.name
-        if not name or name in self._numbers or value.producer() is None or self._is_there(value):
+        if name not in self._apart or self._is_there(value):
             return value
-        known = writer.captured.known.get(name)
-        if known is None:
-            # What is read off a shape and still the same for all sizes is a constant.
-            array = writer.captured.tensor(name, None).numpy()
-            known = (array, array)
-        new = written_sizes(writer, known, value.dtype, name)
+        known = known_sizes(writer, value)
+        new = None if known is None else written_sizes(writer, known, value.dtype, name)
         if new is None:
             # The old nodes are still right; they compute more than was counted.
             return value
@@ -102,9 +100,9 @@ class _Computed:
             if current in self._there:
                 stack.pop()
                 continue
-            number = self._numbers.get(current.name or "")
             node = current.producer()
-            if number is not None or node is None:
+            if node is None or current.name not in self._apart:
+                number = self._writer.numbers.get(current.name or "")
                 self._there[current] = number is None or number in self._writer.of
                 stack.pop()
                 continue

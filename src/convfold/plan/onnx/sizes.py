@@ -14,24 +14,14 @@ __all__ = ["known_sizes", "written_sizes"]
 
 
 def known_sizes(writer: Writer, value: ir.Value) -> tuple[np.ndarray, np.ndarray] | None:
-    """What an integer tensor holds at both points, if that follows from sizes or is constant."""
-    if value.name in writer.captured.known:
-        return writer.captured.known[value.name]
-    tensor = _constant(value)
-    return None if tensor is None else (tensor.numpy(), tensor.numpy())
-
-
-def _constant(value: ir.Value) -> ir.TensorProtocol | None:
-    node = value.producer()
-    if node is None:
-        return value.const_value
-    if node.op_type != "Constant":
+    """What a tensor that is no value of the program holds at both points: it follows from sizes or is constant."""
+    name = value.name or ""
+    if name in writer.numbers:
         return None
-    held = node.attributes.get("value")
-    if held is not None:
-        return held.as_tensor()
-    numbers = node.attributes.get("value_ints") or node.attributes.get("value_int")
-    return None if numbers is None else ir.tensor(np.array(numbers.value, dtype=np.int64))
+    if name not in writer.captured.known:
+        array = writer.captured.tensor(name, None).numpy()
+        return array, array
+    return writer.captured.known[name]
 
 
 def written_sizes(

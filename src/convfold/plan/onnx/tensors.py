@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
 
 import onnx_ir as ir
 import torch
@@ -15,9 +17,10 @@ from convfold.errors import NotFoldable, Refusal
 from convfold.graph.maps import Map
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.program import Shift
+from convfold.graph.slices import rows_of
 from convfold.graph.weights import Weights
 
-__all__ = ["float_type", "kernel", "lazily", "scale", "shift_vector"]
+__all__ = ["Kernel", "float_type", "lazily", "scale", "shift_vector"]
 
 _FLOATS = {
     "float16": ir.DataType.FLOAT16,
@@ -26,6 +29,8 @@ _FLOATS = {
     "float64": ir.DataType.DOUBLE,
 }
 Make = Callable[[Weights], Tensor]
+# Elements of a kernel that are computed at once: float64 of a whole one would be the most that a fold holds.
+_PART = 2**21
 
 
 def float_type(name: str) -> ir.DataType:
@@ -40,6 +45,9 @@ def lazily(captured: CapturedFile, make: Make, shape: tuple[int, ...], dtype: ir
 
     def build() -> TorchTensor:
         with torch.no_grad():
+            parts = make.parts(shape) if isinstance(make, Kernel) else []
+            if parts:
+                return TorchTensor(_in_parts(captured, parts, shape, to_torch_dtype(dtype)), name=name)
             found = make(Weights(captured.tensor))
             assert tuple(found.shape) == shape, f"{name}: {tuple(found.shape)} is not {shape}"
             return TorchTensor(found.to(to_torch_dtype(dtype)).contiguous(), name=name)
@@ -47,14 +55,38 @@ def lazily(captured: CapturedFile, make: Make, shape: tuple[int, ...], dtype: ir
     return ir.LazyTensor(build, dtype=dtype, shape=ir.Shape(shape), name=name)
 
 
-def kernel(m: Map, dims: int) -> Make:
+def _in_parts(
+    captured: CapturedFile, parts: list[tuple[int, int, Kernel]], shape: tuple[int, ...], dtype: torch.dtype
+) -> Tensor:
+    whole = torch.empty(shape, dtype=dtype)
+    for start, stop, part in parts:
+        axis = 1 if part.map.kind == "transposed" else 0
+        whole.narrow(axis, start, stop - start).copy_(part(Weights(captured.tensor)))
+    return whole
+
+
+@dataclass(frozen=True)
+class Kernel:
     """The kernel of a dense map on `dims` spatial axes: (O, I/g, *k), of a transposed one (I, O/g, *k)."""
 
-    def make(weights: Weights) -> Tensor:
-        conv = weights.conv(m, dims, m.cols)
-        return conv.weight if m.kind == "transposed" else regroup(conv.weight, conv.groups, m.groups)
+    map: Map
+    dims: int
 
-    return make
+    def __call__(self, weights: Weights) -> Tensor:
+        conv = weights.conv(self.map, self.dims, self.map.cols)
+        return conv.weight if self.map.kind == "transposed" else regroup(conv.weight, conv.groups, self.map.groups)
+
+    def parts(self, shape: tuple[int, ...]) -> list[tuple[int, int, Kernel]]:
+        """A large kernel as rows that are made one after another; empty for another, and where rows need each other."""
+        m = self.map
+        step = max(_PART * m.rows // prod(shape), 1)
+        if step >= m.rows:
+            return []
+        try:
+            starts = range(0, m.rows, step)
+            return [(a, b, Kernel(rows_of(m, a, b), self.dims)) for a in starts for b in [min(a + step, m.rows)]]
+        except NotFoldable:
+            return []
 
 
 def scale(m: Map, behind: int) -> Make:

@@ -41,6 +41,7 @@ class Writer:
         self.twins = dict(zip(captured.model.graph, self.graph, strict=True))
         self.of: dict[int, ir.Value] = {}
         self.sizes = dict(captured.sizes)
+        self.numbers = {name: number for number, name in captured.names.items()}
         self._names = _all_names(self.graph)
         self._nodes = {node.name for node in self.graph if node.name}
         self._pending: list[ir.Node] = []
@@ -141,7 +142,8 @@ class Writer:
         return value if same and value.const_value.dtype == dtype else None
 
     def _hold(self, tensor: ir.TensorProtocol, name: str) -> ir.Value:
-        value = ir.Value(name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        kind, shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
+        value = ir.Value(name=name, shape=shape, type=kind, const_value=tensor)
         self.graph.initializers[name] = value
         if self.model.ir_version < INITIALISERS_ALONE:
             self.graph.inputs.append(value)

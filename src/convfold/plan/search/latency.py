@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,27 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convfold.errors import FileProblem
-from convfold.files import write_text
 from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Linear, Node, Opaque, Program, Spatial
 from convfold.plan.search.price import Price, is_slice, price
+from convfold.plan.search.timings import LEAST, ROUNDS, Timings, median_seconds
 
-__all__ = ["Stopwatch", "default_cache"]
+__all__ = ["Stopwatch"]
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-ROUNDS, LEAST = 7, 2e-4  # rounds of a measurement, and the seconds that one should last
 
 
-def default_cache() -> Path:
-    """Where timings are kept between runs: ``$XDG_CACHE_HOME/convfold/latency.json``."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "convfold" / "latency.json"
-
-
-class Stopwatch:
+class Stopwatch(Timings):
     """Prices with seconds: the operators of each definition run alone, eagerly, on `device` in `dtype`.
 
     A time is the median of several rounds, rounded to two digits, so that noise decides nothing. Times are kept
@@ -44,29 +31,10 @@ class Stopwatch:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, cache: Path | None = None) -> None:
+        super().__init__(cache)
         self._device, self._dtype = device, dtype
-        self._cache = default_cache() if cache is None else cache
-        self._times: dict[str, float] = self._read()
-        self._new = 0
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
         self._place = f"{name or platform.machine()} {device.type} {torch.get_num_threads()} {torch.__version__}"
-
-    def _read(self) -> dict[str, float]:
-        try:
-            found = {key: float(value) for key, value in json.loads(self._cache.read_text()).items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            return {}
-        return {key: seconds for key, seconds in found.items() if 0 <= seconds < math.inf}
-
-    def save(self) -> None:
-        """Write the times, if there are new ones; a cache that cannot be written is not needed."""
-        if self._new:
-            try:
-                self._cache.parent.mkdir(parents=True, exist_ok=True)
-                write_text(self._cache, json.dumps({**self._read(), **self._times}, indent=0, sort_keys=True))
-            except (OSError, FileProblem):
-                return
-            self._new = 0
 
     def __call__(self, program: Program, number: int, node: Node, original: bool) -> Price:
         """`price` with the seconds that the definition takes."""
@@ -133,13 +101,12 @@ class Stopwatch:
         )
 
     def _time(self, label: str, shapes: list[tuple[int, ...]], run: Callable[..., Any]) -> float:
-        key = f"{self._place} | {self._dtype} | {label} | {shapes}"
-        if key not in self._times:
+        def measure() -> float:
             tensors = [torch.randn(shape, device=self._device, dtype=self._dtype) for shape in shapes]
             with torch.no_grad():
-                self._times[key] = _rounded(_median(lambda: run(*tensors), self._device))
-            self._new += 1
-        return self._times[key]
+                return _median(lambda: run(*tensors), self._device)
+
+        return self.taken(f"{self._place} | {self._dtype} | {label} | {shapes}", measure)
 
 
 def _executes(m: Map) -> int:
@@ -153,22 +120,10 @@ def _executes(m: Map) -> int:
 
 
 def _median(run: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call: the median over rounds that each last long enough to be read off a clock."""
+    """Seconds of one call, a GPU's work included."""
 
-    def round_of(times: int) -> float:
+    def settle() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        for _ in range(times):
-            run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) / times
 
-    run()
-    times = max(1, math.ceil(LEAST / max(round_of(1), 1e-7)))
-    return statistics.median(round_of(times) for _ in range(ROUNDS))
-
-
-def _rounded(seconds: float) -> float:
-    return float(f"{seconds:.1e}")
+    return median_seconds(run, ROUNDS, LEAST, settle)

@@ -92,14 +92,15 @@ def _unit(array: Array) -> float:
 def is_plausible(own: Outputs, reference: Outputs) -> bool:
     """Whether `reference` is what a file computes but for roundings, and not another reading of an operator.
 
-    Roundings that came to more than the square root of the unit are no measure of anything.
+    What roundings rarely come to (in float32, 2e-5 of the largest output) is left to the other law, which need not
+    trust two readings of the same operator.
     """
     for name, value in own.items():
         if _is_real(value):
             wide = reference[name]
             if wide.shape != value.shape:
                 return False
-            if not _distance(wide, value, _scale(wide))[0] <= math.sqrt(_unit(value)):
+            if not _distance(wide, value, _scale(wide))[0] <= _unit(value) ** (2 / 3):
                 return False
     return True
 
