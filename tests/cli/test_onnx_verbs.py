@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+
+import onnx
 
 import convfold
 from convfold.cli import onnx_files, run
@@ -129,7 +131,7 @@ def test_what_is_timed_is_the_file_and_its_fold(
 def test_a_fold_that_is_not_equal_writes_nothing(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import convfold.verify.onnx as compare
+    from convfold.verify import onnx as compare
 
     other, real = save(branched(seed=1), here / "other.onnx"), compare.verify_files
     monkeypatch.setattr(compare, "verify_files", lambda a, b, sizes: real(a, other, sizes))

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import convfold
 from convfold import blocks
+from convfold.graph.maps import Map
+from convfold.graph.program import Linear, Program, Term, Value
 from convfold.plan.search import latency
 from transform.models import noise, relative, seeded
 
@@ -229,6 +231,29 @@ def test_without_a_place_for_the_cache_times_are_taken_each_time(
         taken = set_clock(monkeypatch, calls)
         assert planned(seeded(Bottleneck()), "latency").after.convolutions == 1
         assert taken
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    "shape", [(2, 8), (2, 8, 5), (2, 8, 5, 7), (8, 5, 7), (2, 3, 8), (2, 3, 8, 5), (2, 8, 1, 2, 3, 4)]
+)
+def test_a_map_of_the_channels_alone_is_timed_wherever_they_are(
+    shape: tuple[int, ...], groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def median(run: Callable[[], Any], device: torch.device) -> float:
+        seen.append(tuple(run().shape))
+        return 1.0
+
+    monkeypatch.setattr(latency, "_median", median)
+    axis, program = shape.index(8), Program()
+    after = (*shape[:axis], 6, *shape[axis + 1 :])
+    source = program.add(Value(shape))
+    node = Linear((Term(Map("conv", 6, 8, axis, groups=groups), source),))
+    number = program.add(Value(after), node)
+    assert latency.Stopwatch(torch.device("cpu"), torch.float32)(program, number, node, False).seconds == 1.0
+    assert seen == [after]
 
 
 def test_by_the_real_clock_every_kind_of_definition_is_timed(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -67,6 +67,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     wanted = {"large": explanation(27), "small": explanation(3), "single": single()}
     assert len(wanted["large"]["graphs"]["before"]["nodes"]) > 900
     wanted["nasty"] = single('<img src=x onerror="document.title=1">', "</script><script>document.title=2</script>")
+    ratio = {"median": 3.31, "low": 3.2, "high": 3.4, "rounds": 9}
+    times = {"before": 1234.5, "after": 1000.1, "ratio": ratio}
+    wanted["timed"] = explanation(3) | {
+        "before": {"macs": 1_512_581_120, "convolutions": 45, "operators": 1240, "params": 9_105_640},
+        "after": {"macs": 1_361_451_008, "convolutions": 23, "operators": 1046, "params": 8_309_384},
+        "latency": [{"runtime": name, **times} for name in ("ONNX Runtime", "OpenVINO")],
+    }
     for name, told in wanted.items():
         write_graph_page(folder / f"{name}.html", told)
     return {name: folder / f"{name}.html" for name in wanted}
@@ -122,6 +129,20 @@ def test_a_page_of_900_operators_opens_quickly_and_answers(show: Any) -> None:
     at(browser, "#next").click()
     assert "stages.0.0.se.fc1" in panel(browser)
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("width", [DESK, NARROW, PHONE])
+def test_figures_stay_in_their_cards(show: Any, width: int) -> None:
+    browser = show("timed", width)
+    script = """
+      return [...document.querySelectorAll(".facts div")].filter((card) => {
+        const box = card.getBoundingClientRect(), range = document.createRange();
+        range.selectNodeContents(card);
+        const text = range.getBoundingClientRect();
+        return text.left < box.left || text.right > box.right || text.bottom > box.bottom;
+      }).map((card) => card.textContent)"""
+    assert browser.execute_script(script) == []
+    assert browser.execute_script("return document.querySelectorAll('.facts div').length") == 6
 
 
 def test_a_click_on_an_operator_tells_what_became_of_it(show: Any) -> None:

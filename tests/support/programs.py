@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Elementwise, Linear, ShiftGiven, Spatial
 from support.make import randomise
 
+Again = Callable[[int, int, Tensor], Tensor]
 X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -40,7 +43,7 @@ def check(model: nn.Module, inputs: Any = X, *, others: tuple[Any, ...] = ()) ->
     return captured
 
 
-def mapped(m: Map, x: Tensor, captured: Captured) -> Tensor:
+def mapped(m: Map, x: Tensor, captured: Any) -> Tensor:
     """A map by torch's own operators."""
 
     def given() -> Tensor:
@@ -66,8 +69,8 @@ def mapped(m: Map, x: Tensor, captured: Captured) -> Tensor:
     axes = (tuple(a.stride for a in m.window), tuple(a.dilation for a in m.window))
     if m.kind == "transposed":
         inverse = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dims - 1]
-        lo, extra = tuple(a.lo for a in m.window), tuple(a.lo - a.hi for a in m.window)
-        return inverse(x, given(), None, axes[0], lo, extra, m.groups, axes[1])
+        whole = inverse(x, given(), None, axes[0], 0, 0, m.groups, axes[1])
+        return F.pad(whole, [-p for a in reversed(m.window) for p in (a.lo, a.hi)])
     if m.kind == "pool":
         weight = torch.ones(m.rows, 1, *(a.kernel for a in m.window)).double() / m.recipe.key[1]
     else:
@@ -77,9 +80,13 @@ def mapped(m: Map, x: Tensor, captured: Captured) -> Tensor:
     return convolve(F.pad(x, pads), weight, None, axes[0], 0, axes[1], m.groups)
 
 
-def check_nodes(captured: Captured, values: dict[int, Any]) -> None:
-    """Every node's meaning against the value that its step computed."""
+def check_nodes(captured: Any, values: dict[int, Any], again: Again | None = None) -> None:
+    """Every node's meaning against the value that its step computed.
+
+    `captured` is a module or a file; ``again(number, source, value)`` computes a value of another source.
+    """
     program = captured.program
+    again = again or partial(_again, captured)
     for number, node in program.nodes.items():
         value = values[number]
         if isinstance(node, Linear):
@@ -94,19 +101,19 @@ def check_nodes(captured: Captured, values: dict[int, Any]) -> None:
         elif isinstance(node, Concat):
             assert torch.equal(torch.cat([values[p] for p in node.pieces], node.axis), value)
         elif isinstance(node, Spatial):
-            check_spatial(captured, number, node, values)
+            check_spatial(number, node, values, again)
         elif isinstance(node, Elementwise):
-            flipped = again(captured, number, node.source, values[node.source].flip(-1))
+            flipped = again(number, node.source, values[node.source].flip(-1))
             assert torch.equal(flipped, value.flip(-1))
 
 
-def again(captured: Captured, number: int, source: int, value: Tensor) -> Tensor:
+def _again(captured: Captured, number: int, source: int, value: Tensor) -> Tensor:
     return interpret(captured, [number], {source: value}, torch.float64, captured.example)[number]
 
 
-def check_spatial(captured: Captured, number: int, node: Spatial, values: dict[int, Any]) -> None:
+def check_spatial(number: int, node: Spatial, values: dict[int, Any], again: Again) -> None:
     x, y = values[node.source], values[number]
-    ones = again(captured, number, node.source, torch.ones_like(x))
+    ones = again(number, node.source, torch.ones_like(x))
     assert torch.allclose(ones, torch.ones_like(y), rtol=1e-12, atol=1e-12) == node.ones
     before, after = node.spread
     for one, two in node.axes:
@@ -114,5 +121,5 @@ def check_spatial(captured: Captured, number: int, node: Spatial, values: dict[i
         if before > 1:
             scale = scale[::before].repeat_interleave(before)
         bigger = scale.repeat_interleave(after) if before == 1 else scale[::before]
-        got = again(captured, number, node.source, x * scale.reshape(-1, *(1,) * (x.dim() - one - 1)))
+        got = again(number, node.source, x * scale.reshape(-1, *(1,) * (x.dim() - one - 1)))
         torch.testing.assert_close(got, y * bigger.reshape(-1, *(1,) * (y.dim() - two - 1)), rtol=1e-11, atol=1e-11)

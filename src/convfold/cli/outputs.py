@@ -103,9 +103,12 @@ def write_told(found: Mapping[str, Any], json_file: Path | None, report: Path | 
 class Totals(Protocol):
     """What a model costs."""
 
-    macs: int
-    convolutions: int
-    operators: int
+    @property
+    def macs(self) -> int: ...
+    @property
+    def convolutions(self) -> int: ...
+    @property
+    def operators(self) -> int: ...
 
 
 def saved(before: Totals, after: Totals) -> str:

@@ -18,6 +18,7 @@ from convfold.files import write_text
 from convfold.report.environment import environment
 from convfold.report.graph_layout import aligned, drawing
 from convfold.report.graph_svg import COLOURS, graph_map, graph_svg
+from convfold.report.latency import milliseconds
 
 __all__ = ["graph_page", "write_graph_page"]
 
@@ -204,8 +205,8 @@ def _times(latency: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [
         {
             "label": str(one["runtime"]),
-            "before": f"{one['before']:.3g}",
-            "after": f"{one['after']:.3g} ms",
+            "before": milliseconds(one["before"]),
+            "after": f"{milliseconds(one['after'])} ms",
             "change": f"{one['ratio']['median']:.2f}×",
         }
         for one in latency
@@ -215,9 +216,8 @@ def _times(latency: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 def _timed(latency: Sequence[Mapping[str, Any]]) -> list[str]:
     """How it was timed, how sure that is, and what could not be."""
-    sure = [
-        f"{one['runtime']} {one['ratio']['low']:.2f} to {one['ratio']['high']:.2f}" for one in latency if one.get("ratio")
-    ]
+    found = [(str(one["runtime"]), one["ratio"]) for one in latency if one.get("ratio")]
+    sure = [f"{runtime} {ratio['low']:.2f} to {ratio['high']:.2f}" for runtime, ratio in found]
     told = [
         "Times are CPU time of one run on one thread with all optimisations: medians over rounds in which both files "
         f"take turns. 2× is twice as fast; quartiles: {', '.join(sure)}."

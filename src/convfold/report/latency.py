@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convfold.cost.timing import Ratio, Work, one_thread, paired, ratio
@@ -14,7 +15,7 @@ from convfold.cost.timing import Ratio, Work, one_thread, paired, ratio
 if TYPE_CHECKING:
     from convfold.graph.onnx.evaluate_numbers import Array
 
-__all__ = ["FileLatency", "file_latencies"]
+__all__ = ["FileLatency", "file_latencies", "milliseconds"]
 
 # Rounds of a comparison, and the seconds that all of them may take together.
 FEWEST, MOST, SECONDS = 5, 31, 5.0
@@ -49,9 +50,15 @@ class FileLatency:
             return f"{self.runtime}: {self.reason}"
         found = self.ratio
         return (
-            f"{self.runtime}: {self.before:.3g} ms -> {self.after:.3g} ms, {found.median:.2f} times as fast "
+            f"{self.runtime}: {milliseconds(self.before)} ms -> {milliseconds(self.after)} ms, "
+            f"{found.median:.2f} times as fast "
             f"({found.low:.2f}-{found.high:.2f})"
         )
+
+
+def milliseconds(time: float | None) -> str:
+    """A time in three digits, and as many as it has before the point."""
+    return "unknown" if time is None else f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
 
 
 def file_latencies(
@@ -60,18 +67,34 @@ def file_latencies(
     """Run both files in turns on one thread, on one random input of these shapes, in each runtime that is installed.
 
     The times are CPU time of this process, so that others cost noise alone, and ratios are taken within a round.
-    Raises what `convfold.graph.onnx.read.read` raises, and InvalidArgument when ONNX Runtime does not take a file.
+    Raises what `convfold.graph.onnx.read.read` raises.
     """
     from convfold.graph.onnx.read import read  # noqa: PLC0415
     from convfold.verify.onnx.inputs import random_inputs  # noqa: PLC0415
     from convfold.verify.onnx.timing import runner  # noqa: PLC0415
 
-    feeds = random_inputs(read(before), shapes, seed=0)
+    model = read(before)
+
+    def in_onnxruntime(path: Path) -> Work:
+        return runner(path, random_inputs(model, shapes, seed=0), threads=1)
+
+    def in_openvino(path: Path) -> Work:
+        return _openvino_runner(path, random_inputs(model, shapes, seed=0))
+
+    files = Path(before), Path(after)
     with one_thread():
-        found = [_compared("ONNX Runtime", *(runner(path, feeds, threads=1) for path in (before, after)))]
+        found = [_timed("ONNX Runtime", in_onnxruntime, *files)]
         if find_spec("openvino") is not None:
-            found.append(_in_openvino(before, after, feeds))
+            found.append(_timed("OpenVINO", in_openvino, *files))
     return found
+
+
+def _timed(runtime: str, opened: Callable[[Path], Work], before: Path, after: Path) -> FileLatency:
+    try:
+        return _compared(runtime, opened(before), opened(after))
+    except Exception as error:  # of whatever kind a runtime raises for operators and inputs that it does not know
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        return FileLatency(runtime, reason=f"it does not run these files ({said[:200]})")
 
 
 def _compared(runtime: str, before: Work, after: Work) -> FileLatency:
@@ -83,22 +106,12 @@ def _compared(runtime: str, before: Work, after: Work) -> FileLatency:
     return FileLatency(runtime, first, second, ratio(taken["before"], taken["after"]))
 
 
-def _in_openvino(
-    before: str | os.PathLike[str], after: str | os.PathLike[str], feeds: Mapping[str, Array]
-) -> FileLatency:
-    name = "OpenVINO"
-    try:
-        return _compared(name, *(_openvino_runner(path, feeds) for path in (before, after)))
-    except Exception as error:  # of whatever kind it raises for operators that it does not know
-        said = " ".join(str(error).split()) or type(error).__name__
-        return FileLatency(name, reason=f"it does not run these files ({said[:200]})")
-
-
-def _openvino_runner(path: str | os.PathLike[str], feeds: Mapping[str, Array]) -> Callable[[], object]:
+def _openvino_runner(path: Path, feeds: Mapping[str, Array]) -> Work:
     import openvino  # noqa: PLC0415
 
     options = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     core = openvino.Core()
-    request = core.compile_model(core.read_model(os.fspath(path)), "CPU", options).create_infer_request()
+    model = core.read_model(os.fspath(path))
+    request = core.compile_model(model, "CPU", options).create_infer_request()
     held = dict(feeds)
     return lambda: request.infer(held, share_inputs=True)

@@ -62,7 +62,10 @@ def _planned(model: ir.Model, path: Path, inputs: GivenShapes | None, objective:
 
 
 def fold_onnx(
-    path: str | os.PathLike[str], out: str | os.PathLike[str], inputs: GivenShapes | None = None, objective: str = "macs"
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    inputs: GivenShapes | None = None,
+    objective: str = "macs",
 ) -> FoldedFile:
     """Fold the ONNX file `path` into `out`, and prove that it computes the same.
 

@@ -61,8 +61,9 @@ def _described(argument: Any) -> Any:
 
 
 def _count(target: Any, args: Any, kwargs: Any) -> int:
+    counter = _Count()
     try:
-        with _Count() as counter, torch.no_grad():
+        with counter, torch.no_grad():
             target(*args, **kwargs)
     except Exception:  # not every operator runs without values
         return 1

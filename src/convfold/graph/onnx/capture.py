@@ -22,7 +22,7 @@ from convfold.graph.onnx.reading import WORDS, Reading
 from convfold.graph.onnx.shapes import Shape, Shapes, input_shapes
 from convfold.graph.onnx.types import dtype_of
 from convfold.graph.operation import Meta
-from convfold.graph.program import Linear, Node, Opaque, Place, Program, Spatial, Value
+from convfold.graph.program import Linear, Node, Opaque, Place, Program, Spatial, Value, is_identity
 from convfold.graph.rules.channels import picked
 from convfold.graph.rules.views import Views
 
@@ -137,6 +137,7 @@ class _Capture:
             value = results[0]
             number = self._add(value.name or "", value, lambda n: self._define(node, value, n, count), place, count)
             self.nodes[number] = node
+            self.program.operators[number] = self._executed(number, value.is_graph_output())
             self._note_view(node, value, number)
             return
         whole = self._add("", None, lambda n: self._opaque(node, count), place, count)
@@ -144,6 +145,20 @@ class _Capture:
         for value in results:
             number = self._add(value.name or "", value, lambda n: Opaque((whole,), operators=0), place, 0)
             self.nodes[number] = node
+
+    def _executed(self, number: int, is_output: bool) -> int:
+        """The operators that a value takes: views that are seen as one selection take all of theirs."""
+        found, count = self.program.nodes[number], self.program.operators[number]
+        if not isinstance(found, Linear) or self.nodes[number].op_type not in ("Reshape", "Squeeze", "Transpose"):
+            # A runtime removes a copy, but not one that has a name of its own.
+            return 1 if is_output and is_identity(found) else count
+        (term,) = found.terms
+        source = self.nodes[number].inputs[0]
+        while source is not None and self.numbers[source.name or ""] != term.source:
+            above = self.numbers[source.name or ""]
+            count += self.program.operators[above]
+            source = self.nodes[above].inputs[0]
+        return max(count, int(is_output))
 
     def _define(self, node: ir.Node, value: ir.Value, number: int, count: int) -> Node:
         found = self._worded(node, value, number)
@@ -168,7 +183,9 @@ class _Capture:
 
     def _is_plain(self, node: ir.Node) -> bool:
         """Whether no size is zero: nothing is computed of such a tensor, and nothing divides it."""
-        tensors = [v for v in (*node.inputs, *node.outputs) if v is not None and v.name]
+        # What an operator may be given instead is left out by a constant without elements as well.
+        given = node.inputs[:1] if node.op_type == "Resize" else node.inputs
+        tensors = [v for v in (*given, *node.outputs) if v is not None and v.name]
         shapes = [self.shapes.shape(v, 0) for v in tensors if v.name in self.shapes.dims or v in self.constants]
         return all(shape is None or math.prod(shape) > 0 for shape in shapes)
 

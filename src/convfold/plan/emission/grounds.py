@@ -63,7 +63,7 @@ class _Above:
                 if current not in ground and any(s in ground or s in follow for s in self.sources(current)):
                     follow.add(current)
             beside = {s for v in follow for s in self.sources(v)} & needed - follow - ground
-            beside = self._drawn(beside)
+            beside = self._drawn(beside) - ground
             if not beside:
                 return ground, alone
             ground, alone = ground | beside, False
@@ -77,14 +77,26 @@ class _Above:
 
         What no input of the program goes into is not drawn: it is what it is.
         """
-        found, stack, inputs = set(), list(values), set(self.change.before.inputs)
+        found, stack = set(), list(values)
         while stack:
             value = stack.pop()
             if not self._is_tensor(value):
                 stack += self.sources(value)
-            elif inputs & self.upwards([value]):
+            elif self._varies(value):
                 found.add(value)
         return found
+
+    def _varies(self, value: int) -> bool:
+        """Whether an input of the program goes into a value."""
+        stack, seen = [value], set()
+        while stack:
+            current = stack.pop()
+            if current in self.change.before.inputs:
+                return True
+            if current not in seen:
+                seen.add(current)
+                stack += self.sources(current)
+        return False
 
     def _is_tensor(self, value: int) -> bool:
         return not self.sources(value) or "float" in self.change.before.values[value].dtype

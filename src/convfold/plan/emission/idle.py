@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from convfold.graph.captured import Call
 from convfold.plan.emission.change import Change, refs
@@ -31,11 +31,11 @@ class Idle:
         """What idle code anywhere in a call reads of what was computed before it."""
         return self.outer(call, {value for below in self.change.below(call.number) for value in self.own(below)})
 
-    def outer(self, call: Call, values: set[int]) -> set[int]:
+    def outer(self, call: Call, values: Iterable[int]) -> set[int]:
         """Those of `values` that the original computed before a call, or was given."""
         home, end = self.change.captured.home, self.change.end[call.number]
         return {v for v in values if v not in home or not call.number <= home[v] < end}
 
-    def lost(self, values: set[int]) -> Iterator[int]:
+    def lost(self, values: Iterable[int]) -> Iterator[int]:
         """Those of `values` that are not computed any more, or where other values flow now."""
         return (v for v in values if self.change.label(v) != v)

@@ -19,7 +19,12 @@ __all__ = ["length", "magnitude"]
 
 
 def magnitude(
-    change: Programs, value: int, spans: list[int], known: Mapping[int, Tensor], seen: Mapping[int, Any], weights: Weights
+    change: Programs,
+    value: int,
+    spans: list[int],
+    known: Mapping[int, Tensor],
+    seen: Mapping[int, Any],
+    weights: Weights,
 ) -> tuple[Tensor, int]:
     """A bound of the sum of the absolute terms of the original, by channel, and the roundings on its longest path."""
     sizes: dict[int, tuple[int | None, Tensor]] = {root: (None, x.abs().max()) for root, x in known.items()}

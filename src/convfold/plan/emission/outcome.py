@@ -98,10 +98,10 @@ class Solver:
         if any(change.escapes(v, number) and v not in outs for v in placed):
             return None
         if self._is_untouched(number):
-            found = self._untouched(call)
+            whole = self._untouched(call)
             # Idle code that reads what is gone is left out of a forward written anew.
-            if None in ins or not any(v in change.was for v in self._idle.lost(found.reads)):
-                return None if None in ins else found
+            if None in ins or not any(v in change.was for v in self._idle.lost(whole.reads)):
+                return None if None in ins else whole
         if call.parent is not None and any(v in self._unsafe and change.home[v] == number for v in placed):
             return None
         free = id(self.module(call)) not in self.fixed

@@ -65,7 +65,7 @@ def _write(writer: Writer, number: int) -> None:
         new = at.node("Identity", [new])
     _describe(writer, at, node, new)
     place = writer.of[node.inputs[0]].producer() if old is None else old.producer()
-    writer.place(place, base, after=old is None)
+    writer.place(place, base)
     if old is None:
         new.name = base
     else:

@@ -13,7 +13,7 @@ from convfold.plan.onnx.target import Target
 __all__ = ["write_repeated"]
 
 # Nodes that are given the shape of their result, and the input where it stands.
-_SHAPED = {"Reshape": 1, "Expand": 1, "Resize": 3, "CenterCropPad": 1}
+_SHAPED = {"Reshape": 1, "Expand": 1, "Resize": 3}
 
 
 def write_repeated(at: Target, node: Spatial | Elementwise) -> ir.Value:
@@ -61,8 +61,8 @@ def _shape(at: Target, like: int, twin: ir.Node, given: ir.Value) -> ir.Value:
     one, two = (np.array(array) for array in known)
     for axis in differs:
         place = _entry(twin, axis, len(old), len(one))
-        # Zero and minus one say what the source says, and so does a one that is expanded.
-        if place is not None and one[place] == two[place] == old[axis] and one[place] != 1:
+        # Zero and minus one say what the source says, and so does a one where more is expanded.
+        if place is not None and one[place] == two[place] == old[axis]:
             one[place] = two[place] = at.shape[axis]
     if all(np.array_equal(a, b) for a, b in zip((one, two), known, strict=True)):
         return given

@@ -6,15 +6,19 @@ and concatenations lie between. ``T(f(T'(x))) = f'(x)`` where T undoes T', f' be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import onnx_ir as ir
 
 from convfold.errors import NotFoldable
 from convfold.graph.layout import Layout, identity, reshaped
-from convfold.graph.maps import Map, is_pointwise, seen
+from convfold.graph.maps import IDENTITY, Map, is_pointwise, seen
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.program import Concat, Elementwise, Linear, Node, Program, Spatial, Term, Value, is_identity
 from convfold.graph.rules.views import shuffled
 from convfold.graph.sizes import Pair
+from convfold.plan.onnx.pads import pad_behind
 from convfold.plan.onnx.shapes import Sizes
 from convfold.plan.search.price import FREE
 from convfold.plan.search.search import Accepted
@@ -66,7 +70,7 @@ class _Settling:
         if not self.ends:
             return None
         steps = [Accepted(number, LAW, self._changed(number), (), FREE) for number in self.ends]
-        self.nodes.update(self.ends)
+        self._define_ends()
         origin = self.captured.program
         operators = {n: c for n, c in self.program.operators.items() if self.nodes.get(n) is origin.nodes.get(n)}
         return replace(self.program, values=self.values, nodes=self.nodes, operators=operators), tuple(steps)
@@ -91,6 +95,10 @@ class _Settling:
     def _spatial(self, number: int, node: Spatial) -> _View | None:
         if self.captured.nodes[node.like].op_type not in _VIEWS:
             return None
+        padded = self._padded(number, node)
+        if padded is not None:
+            self.ends[number] = padded
+            return None
         start = self.sizes.pairs(node.source)
         if start is None:
             return None
@@ -105,13 +113,36 @@ class _Settling:
         self.ends[number] = Linear((Term(whole, below.base),))
         return self.views.get(below.base) if whole.kind == "identity" else None
 
+    def _padded(self, number: int, node: Spatial) -> Linear | None:
+        """``T(P(x)) = P'(T(x))`` for a pad P of axes that T puts behind the channels, where a convolution takes it."""
+        pad = self.program.nodes.get(node.source)
+        if not isinstance(pad, Spatial) or self.captured.nodes[pad.like].op_type != "Pad" or node.source in self.kept:
+            return None
+        order = _order(self.captured.nodes[node.like], len(self.values[number].shape))
+        m = (
+            None
+            if order is None
+            else pad_behind(self.captured, self.captured.nodes[pad.like], order, self.values[number].shape[1])
+        )
+        before = self.sizes.pairs(pad.source)
+        if m is None or order is None or before is None:
+            return None
+        below = self.views.get(pad.source)
+        base = None if below is None else self.sizes.pairs(below.base)
+        if below is not None and base is not None:
+            whole = shuffled(tuple(below.layout[axis] for axis in order), base)
+            if whole is not None and whole.kind == "identity":
+                return Linear((Term(m, below.base),))
+        shape = tuple(before[axis][0] for axis in order)
+        turned = self._add(replace(self.values[number], shape=shape), replace(node, source=pad.source))
+        return Linear((Term(m, turned),))
+
     def _step(self, number: int, layout: Layout, after: tuple[Pair, ...] | None) -> Layout | None:
         node = self.program.nodes[number]
         assert isinstance(node, Spatial)
-        origin = self.captured.nodes[node.like]
-        if origin.op_type != "Transpose":
+        order = _order(self.captured.nodes[node.like], len(layout))
+        if order is None:
             return None if after is None else reshaped(layout, after)
-        order = origin.attributes["perm"].as_ints() if "perm" in origin.attributes else range(len(layout))[::-1]
         return tuple(layout[axis] for axis in order)
 
     def _axis(self, view: _View, axis: int) -> int | None:
@@ -234,6 +265,15 @@ class _Settling:
                     changed.append(source)
         return tuple(dict.fromkeys(changed))
 
+    def _define_ends(self) -> None:
+        """Define each end as the value that it is; of a new one it takes the definition, for it may be an output."""
+        for number, node in self.ends.items():
+            base = node.terms[0].source
+            taken = is_identity(node) and base in self.inner and not is_identity(self.nodes[base])
+            self.nodes[number] = self.nodes[base] if taken else node
+            if taken:
+                self.nodes[base] = Linear((Term(IDENTITY, number),))
+
     def _between(self, number: int, place: int) -> Value:
         """The value at a place of the path of `number`: as wide as that is."""
         view = self.views[number]
@@ -247,3 +287,10 @@ class _Settling:
             assert steps is not None
             shape = [one for one, _ in steps[-1]]
         return replace(base, shape=tuple(shape))
+
+
+def _order(node: ir.Node, rank: int) -> Sequence[int] | None:
+    """For each axis after a transposition the one before; None for other nodes."""
+    if node.op_type != "Transpose":
+        return None
+    return node.attributes["perm"].as_ints() if "perm" in node.attributes else range(rank)[::-1]

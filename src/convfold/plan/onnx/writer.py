@@ -67,20 +67,18 @@ class Writer:
         """Whether a node that is not placed yet gives it."""
         return any(value is result for node in self._pending for result in node.outputs)
 
-    def place(self, at: ir.Node | None, base: str, after: bool = False) -> None:
-        """Put what was written into the graph before the node `at`, or `after` it; without one, at the end.
+    def place(self, before: ir.Node | None, base: str) -> None:
+        """Put what was written into the graph before a node, or at the end; results without a name are given one.
 
-        Results without a name are given one.
+        The order need not be right yet.
         """
         for node in self._pending:
             for value in node.outputs:
                 value.name = value.name or self.fresh(f"{base}_{node.op_type.lower()}")
-        if at is None:
+        if before is None:
             self.graph.extend(self._pending)
-        elif after:
-            self.graph.insert_after(at, self._pending)
         else:
-            self.graph.insert_before(at, self._pending)
+            self.graph.insert_before(before, self._pending)
         self._pending = []
 
     def take_over(self, old: ir.Value, new: ir.Value) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convfold.geometry import point
 from convfold.graph.maps import Map
 from convfold.graph.program import Concat, Linear, Node, Opaque, Program, Spatial
 from convfold.plan.search.price import Price, is_slice, price
@@ -45,7 +46,7 @@ class Stopwatch(Timings):
         elif isinstance(node, Linear):
             seconds = sum(self._term(program, term.map, term.source) for term in node.terms)
             work = counted.operators - sum(_executes(term.map) for term in node.terms)
-            seconds += max(work, 0) * self._elementwise(shape)
+            seconds += work * self._elementwise(shape) if work > 0 else 0.0
         elif isinstance(node, Concat):
             shapes = [program.values[piece].shape for piece in node.pieces]
             seconds = self._time(f"cat {node.axis}", shapes, lambda *xs: torch.cat(xs, node.axis))
@@ -67,13 +68,18 @@ class Stopwatch(Timings):
             axis = m.axis or 0
             sliced = is_slice(m.index or ())
             return 0.0 if sliced else self._time(f"select {axis}", [shape], lambda x: x.index_select(axis, index))
-        if not m.window:
-            return self._time("linear", [shape, (m.rows, m.cols)], F.linear)
-        pads = [n for axis in reversed(m.window) for n in (axis.lo, axis.hi)]
-        even = all(axis.lo == axis.hi >= 0 for axis in m.window)
-        taps, stride = [a.kernel for a in m.window], [a.stride for a in m.window]
-        dilation, padding = [a.dilation for a in m.window], [a.lo if even else 0 for a in m.window]
-        dims, label = len(m.window), f"{m.kind} {m.window} {m.groups}"
+        at = len(shape) - 1 if m.axis is None else m.axis
+        dims = len(m.window) or len(shape) - 1 - at
+        if not m.window and (dims == 0 or dims not in _CONV or at > 1):
+            weight = (m.rows, m.cols // m.groups)
+            return self._time(f"linear {at} {m.groups}", [shape, weight], lambda x, w: _linear(x, w, at, m.groups))
+        # Where channels stand before other axes, a map of them alone is a convolution of one tap.
+        window = m.window or point(dims)
+        pads = [n for axis in reversed(window) for n in (axis.lo, axis.hi)]
+        even = all(axis.lo == axis.hi >= 0 for axis in window)
+        taps, stride = [a.kernel for a in window], [a.stride for a in window]
+        dilation, padding = [a.dilation for a in window], [a.lo if even else 0 for a in window]
+        label = f"{m.kind} {window} {m.groups}"
 
         def padded(x: Tensor) -> Tensor:
             return x if even else F.pad(x, pads)
@@ -81,15 +87,15 @@ class Stopwatch(Timings):
         if m.kind == "pool":
             if all(k == 1 for k in taps):
                 return self._time(label, [shape], lambda x: F.pad(x, pads))
-            native = even and all(2 * a.lo <= a.kernel for a in m.window)
+            native = even and all(2 * a.lo <= a.kernel for a in window)
             before = padding if native else [0] * dims
             return self._time(
                 label, [shape], lambda x: _POOL[dims](x if native else F.pad(x, pads), taps, stride, before)
             )
         if m.kind == "transposed":
             kernel = (m.cols, m.rows // m.groups, *taps)
-            extra = [a.lo - a.hi for a in m.window]
-            lows = [a.lo for a in m.window]
+            extra = [a.lo - a.hi for a in window]
+            lows = [a.lo for a in window]
             return self._time(
                 label,
                 [shape, kernel],
@@ -107,6 +113,15 @@ class Stopwatch(Timings):
                 return _median(lambda: run(*tensors), self._device)
 
         return self.taken(f"{self._place} | {self._dtype} | {label} | {shapes}", measure)
+
+
+def _linear(x: Tensor, weight: Tensor, axis: int, groups: int) -> Tensor:
+    """A Linear over `axis`; in groups, side by side."""
+    moved = x.movedim(axis, -1)
+    if groups == 1:
+        return F.linear(moved, weight).movedim(-1, axis)
+    parts = moved.unflatten(-1, (groups, -1)).unsqueeze(-2)
+    return (parts @ weight.unflatten(0, (groups, -1)).mT).flatten(-3).movedim(-1, axis)
 
 
 def _executes(m: Map) -> int:

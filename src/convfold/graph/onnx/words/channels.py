@@ -7,7 +7,7 @@ from convfold.graph.captured import Constant, Ref
 from convfold.graph.maps import Map, after
 from convfold.graph.onnx.reading import Reading, word
 from convfold.graph.program import Linear, Node, Term
-from convfold.graph.rules.channels import sliced
+from convfold.graph.rules.channels import picked, sliced
 
 __all__: list[str] = []
 
@@ -38,16 +38,18 @@ def slice_(at: Reading) -> Node | None:
     op, rank = at.operation("slice", {"self": source}), len(at.out.dims)
     found: list[Map] = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if step < 1:
-            return None
         # Of one axis the size after is looked at; a rule that keeps the whole axis gives the identity.
         before, place = at.dims(source)[axis % rank], axis % rank
         node = None
-        if not (step == 1 and start == 0 and (end >= 2**31 - 1 or (isinstance(before, int) and end >= before))):
+        if step == 1 and start == 0 and (end >= 2**31 - 1 or (isinstance(before, int) and end >= before)):
+            continue
+        if step > 0:
             node = sliced(op, source, place, start, end, step)
-            if not isinstance(node, Linear):
-                return None
-            found.append(node.terms[0].map)
+        elif isinstance(before, int):
+            node = picked(op, source, place, tuple(range(before)[start:end:step]))
+        if not isinstance(node, Linear):
+            return None
+        found.append(node.terms[0].map)
     if not found:
         return at.same()
     whole = found[0]

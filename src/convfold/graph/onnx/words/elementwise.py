@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convfold.graph.captured import Constant
+from convfold.graph.captured import Constant, Ref
 from convfold.graph.onnx.reading import Reading, word
 from convfold.graph.program import Elementwise, Node
 
@@ -28,3 +28,19 @@ def unary(at: Reading) -> Node | None:
     numbers = tuple(None if given is None else (at.numbers(i + 1) or [0])[0] for i, given in enumerate(rest))
     attributes = tuple(sorted((name, repr(a.value)) for name, a in at.node.attributes.items()))
     return Elementwise(source.value, (at.node.op_type, attributes, numbers), at.number)
+
+
+@word("Max", "Min")
+def bound(at: Reading) -> Node | None:
+    """The larger or the smaller of X and constant numbers, in any order."""
+    values = [given for given in at.inputs if not isinstance(given, Constant)]
+    if len(values) != 1 or not isinstance(values[0], Ref):
+        return None
+    op = at.operation("", {"self": values[0]})
+    if op.source is None or not op.same_shape(values[0]):
+        return None
+    held = [at.numbers(index) for index in range(len(at.inputs))]
+    if any(numbers is not None and len(numbers) != 1 for numbers in held):
+        return None
+    numbers = tuple(sorted(found[0] for found in held if found is not None))
+    return Elementwise(values[0].value, (at.node.op_type, (), numbers), at.number)
