@@ -61,9 +61,11 @@ def fuzz(count: int, start: int) -> tuple[Counter[str], dict[int, str]]:
                         outcomes[outcome] += 1
                         if failure:
                             failures[last] = failure
+                            sys.stderr.write(f"\rseed {last}: {failure}\n")
             first = stop
         except ConvfoldError as error:
             failures[last] = str(error)
+            sys.stderr.write(f"\rseed {last}: {error}\n")
             outcomes["failed"] += 1
             first = last + 1
     sys.stderr.write("\n")

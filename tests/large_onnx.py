@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import onnx_ir as ir
@@ -31,9 +32,9 @@ def write_model(path: Path, channels: int, layers: int) -> int:
     at = x
     for layer in range(layers):
 
-        def held(name: str, shape: tuple[int, ...], low: float, high: float, seed: int = layer) -> ir.Value:
+        def held(name: str, shape: tuple[int, ...], low: float, high: float) -> ir.Value:
             def draw() -> ir.TensorProtocol:
-                drawn = np.random.default_rng(seed).random(shape, dtype=np.float32)
+                drawn = np.random.default_rng(crc32(name.encode())).random(shape, dtype=np.float32)
                 drawn *= high - low
                 drawn += low
                 return ir.tensor(drawn, name=name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-from support.onnx_graphs import Sketch, folded, operators
-
 import onnx
+import pytest
 from onnx import TensorProto, numpy_helper
+
+from support.onnx_graphs import Sketch, folded, operators
 
 OPSETS = (9, 11, 13, 17, 20, 26)
 FIRST, BACK = [0, 3, 1, 2], [0, 2, 3, 1]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from support.onnx_graphs import Sketch, folded, operators
-from support.onnx_meaning import captured_and_checked, kind_of
+from onnx import TensorProto, helper, numpy_helper
 
 from convfold.graph.onnx.capture import capture
 from convfold.graph.onnx.reading import WORDS
 from convfold.graph.onnx.words.elementwise import unary
-from onnx import TensorProto, helper, numpy_helper
+from support.onnx_graphs import Sketch, folded, operators
+from support.onnx_meaning import captured_and_checked, kind_of
 
 OPSETS = (9, 11, 13, 17, 20, 26)
 Draw = Callable[[Sketch, str], str]
@@ -35,7 +35,9 @@ def spread(s: Sketch, op: str, x: str, axes: list[int], since: int, **more: Any)
     return s.op(op, x, s.integers(*axes), **more)
 
 
-def sliced(s: Sketch, x: str, axes: list[int], starts: list[int], ends: list[int], steps: list[int] | None = None) -> str:
+def sliced(
+    s: Sketch, x: str, axes: list[int], starts: list[int], ends: list[int], steps: list[int] | None = None
+) -> str:
     if s.opset < 10:
         return s.op("Slice", x, axes=axes, starts=starts, ends=ends)
     numbers = [starts, ends, axes, *([steps] if steps else [])]

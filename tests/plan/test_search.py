@@ -195,3 +195,22 @@ def test_a_crop_of_a_crop_is_not_read_in_its_own_place() -> None:
     first = b.crop(b.norm(b.x), (-1, 0))
     y = b.norm(b.add(b.conv(b.x, 4, 3), b.crop(first, (0, -1))))
     assert _planned(b, y)[:2] == (1, 1)
+
+
+def test_a_pooling_of_every_other_position_is_no_pooling() -> None:
+    """Its taps lie apart, and a pooling has no dilation."""
+    model = nn.Sequential(nn.ReLU(), nn.AvgPool2d(1, 2), nn.AvgPool2d(3, 1), nn.Conv2d(4, 4, 1)).eval()
+    x = torch.randn(1, 4, 15, 15)
+    folded = convfold.fold(model, x)
+    torch.testing.assert_close(folded(x), model(x))
+    assert convfold.cost(folded, x).operators <= convfold.cost(model, x).operators
+
+
+def test_what_stands_before_a_value_that_stays_alive_folds() -> None:
+    b = Build(1, 4, 6, 6)
+    alive = b.norm(b.conv(b.x, 4))
+    y = b.act(b.x)
+    program = b.done(y)
+    found = search(program, alive=frozenset({alive}))
+    assert found.price.operators == 2
+    assert found.price == search(b.done(y, alive)).price

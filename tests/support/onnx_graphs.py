@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import onnx
-from convfold.transform.fold_onnx import FoldedFile, fold_onnx
 from onnx import helper, numpy_helper
+
+from convfold.transform.fold_onnx import FoldedFile, fold_onnx
 
 __all__ = ["Sketch", "folded", "operators"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
-import onnx
 from convfold.graph.onnx.capture import capture
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.onnx.evaluate import evaluate

@@ -24,14 +24,14 @@ class Rejected(Exception):
     """A node that does not run, or leads out of scale; another one is drawn."""
 
 
-def run_model(model: onnx.ModelProto | bytes, feeds: dict[str, Array]) -> list[Array]:
-    """The outputs in ONNX Runtime, each node as it stands."""
+def run_model(model: onnx.ModelProto, feeds: dict[str, Array], *, optimised: bool = False) -> list[Array]:
+    """The outputs in ONNX Runtime, each node as it stands unless it shall be optimised."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    content = model if isinstance(model, bytes) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: list[Array] = session.run(None, feeds)
     return found
 
@@ -52,7 +52,9 @@ def _run(node: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Arra
         raise Rejected(f"{node.op_type}: {error}") from error
     for value, array in zip(inferred, found, strict=True):
         shape = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
-        if value.type.tensor_type.HasField("shape") and any(a not in (b, None) for a, b in zip(shape, array.shape)):
+        if value.type.tensor_type.HasField("shape") and any(
+            a not in (b, None) for a, b in zip(shape, array.shape, strict=True)
+        ):
             # onnx and ONNX Runtime do not agree on some poolings with ceil_mode.
             raise Rejected(f"{node.op_type}: {list(array.shape)} is not {shape}")
     return found
@@ -133,7 +135,14 @@ class Builder:
         return names
 
     def many(
-        self, op: str, inputs: Sequence[Input], *, outputs: int = 1, layout: str = "", label: str = "", **attributes: Any
+        self,
+        op: str,
+        inputs: Sequence[Input],
+        *,
+        outputs: int = 1,
+        layout: str = "",
+        label: str = "",
+        **attributes: Any,
     ) -> list[str]:
         """Values that a node computes; the layout is that of the first input, or what the rank says."""
         names = self.raw(op, inputs, outputs=outputs, **attributes)

@@ -34,7 +34,12 @@ def _same(b: Builder, kernel: Sequence[int], dilations: Sequence[int]) -> list[i
 
 
 def conv(
-    b: Builder, x: str, out: int | None = None, kernel: int | None = None, stride: int = 1, pads: list[int] | None = None
+    b: Builder,
+    x: str,
+    out: int | None = None,
+    kernel: int | None = None,
+    stride: int = 1,
+    pads: list[int] | None = None,
 ) -> str:
     """A convolution, of random kind where nothing is asked for."""
     rng, count, dims = b.rng, b.channels(x), b.dims
@@ -126,7 +131,18 @@ def scaled(b: Builder, x: str) -> str:
 
 
 def nonlinear(b: Builder, x: str) -> str:
-    kinds = ["Relu"] * 4 + ["Sigmoid", "Tanh", "LeakyRelu", "Elu", "HardSigmoid", "Softplus", "Abs", "Clip", "PRelu", "Min"]
+    kinds = ["Relu"] * 4 + [
+        "Sigmoid",
+        "Tanh",
+        "LeakyRelu",
+        "Elu",
+        "HardSigmoid",
+        "Softplus",
+        "Abs",
+        "Clip",
+        "PRelu",
+        "Min",
+    ]
     kinds += (["HardSwish"] if b.opset >= 14 else []) + (["Mish"] if b.opset >= 18 else [])
     kinds += ["Gelu"] if b.opset >= 20 else []
     kind = b.rng.choice(kinds)

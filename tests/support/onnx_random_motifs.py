@@ -162,7 +162,9 @@ def permuted(b: Builder) -> str:
         return cut(b, x, [rank - 1], [b.rng.randint(0, 1)], [2**31 - 1], [2])
     low = b.rng.randint(0, count - 1)
     high = b.rng.randint(low + 1, count)
-    return cut(b, x, [1], [low], [b.rng.choice([high, high - count if high < count else 2**31 - 1])], [b.rng.choice([1, 1, 2])])
+    return cut(
+        b, x, [1], [low], [b.rng.choice([high, high - count if high < count else 2**31 - 1])], [b.rng.choice([1, 1, 2])]
+    )
 
 
 def head(b: Builder) -> str:
@@ -237,7 +239,7 @@ def tokens(b: Builder) -> str:
 def rearranged(b: Builder) -> str:
     """Resizings, pixels to channels and back, poolings of other kinds."""
     x = b.pick("map")
-    kind = b.rng.choice(["resize", "resize", "depth", "space", "max", "pool", "mean"])
+    kind = b.rng.choice(["resize", "resize", "depth", "space", "space", "max", "pool", "mean"])
     if kind == "resize":
         return resized(b, x)
     if kind == "depth" and b.dims == 2:

@@ -232,9 +232,12 @@ def _general(first: Map, second: Map, axis: int | None, recipe: After) -> Map:
     if reads_past_border(one, two):
         raise refused("the second pads with zeros where the first one's response is not zero")
     groups = chain_groups(first.groups, second.groups)
-    if first.kind == second.kind == "pool" and (averaged := _averaged(first, second)) is not None:
-        return Map("pool", rows_, cols, axis, chain(one, two), groups, averaged)
-    return Map("conv", rows_, cols, axis, chain(one, two), groups, recipe)
+    window = chain(one, two)
+    # A pooling has no dilation: taps apart are a convolution.
+    dilated = any(a.kernel > 1 and a.dilation > 1 for a in window)
+    if first.kind == second.kind == "pool" and not dilated and (averaged := _averaged(first, second)) is not None:
+        return Map("pool", rows_, cols, axis, window, groups, averaged)
+    return Map("conv", rows_, cols, axis, window, groups, recipe)
 
 
 def _averaged(first: Map, second: Map) -> Given | None:

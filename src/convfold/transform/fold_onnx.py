@@ -87,8 +87,9 @@ def fold_onnx(
     target = Path(out)
     with _beside(target) as folder:
         written = folder / target.name
-        save_model(plan.model, written)
+        save_model(plan.model, written, apart=is_apart(model))
         _check_written(plan, written)
+        _release(model)
         captured = plan.whole.captured
         certificate = verify_files(path, written, probe_shapes(captured.model, captured.example))
         if not certificate:
@@ -156,15 +157,33 @@ def _beside(target: Path) -> Iterator[Path]:
         ) from error
 
 
-def save_model(model: ir.Model, path: Path) -> None:
-    """Write the model; weights go to a file of their own where they lay in one, or are too many for one file."""
+def save_model(model: ir.Model, path: Path, *, apart: bool = False) -> None:
+    """Write the model; weights go to a file of their own where that is asked for, or they are too many for one file."""
     import onnx_ir as ir  # noqa: PLC0415
 
-    held: list[Any] = [
-        value.const_value for value in model.graph.initializers.values() if value.const_value is not None
-    ]
-    apart = any(isinstance(tensor, ir.ExternalTensor) for tensor in held) or sum(t.nbytes for t in held) > _LARGE
+    size = sum(tensor.nbytes for tensor in _held(model))
+    apart = apart or size > _LARGE
     ir.save(model, path, external_data=_weights(path).name if apart else None, size_threshold_bytes=1024)
+
+
+def is_apart(model: ir.Model) -> bool:
+    """Whether a model that was read has weights in files of their own."""
+    import onnx_ir as ir  # noqa: PLC0415
+
+    return any(isinstance(tensor, ir.ExternalTensor) for tensor in _held(model))
+
+
+def _release(model: ir.Model) -> None:
+    """Let go of the maps of the weights: the runtime, which comes next, holds them itself."""
+    import onnx_ir as ir  # noqa: PLC0415
+
+    for tensor in _held(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.release()
+
+
+def _held(model: ir.Model) -> list[Any]:
+    return [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
 
 
 def _check_written(plan: FilePlan, path: Path) -> None:

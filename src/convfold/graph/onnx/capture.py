@@ -17,6 +17,7 @@ from convfold.graph.onnx import words
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.onnx.constants import FileConstants
 from convfold.graph.onnx.places import place_of
+from convfold.graph.onnx.outer import outer_values
 from convfold.graph.onnx.products import macs_of
 from convfold.graph.onnx.reading import WORDS, Reading
 from convfold.graph.onnx.shapes import Shape, Shapes, input_shapes
@@ -29,6 +30,7 @@ from convfold.graph.rules.views import Views
 __all__ = ["capture"]
 
 assert words  # importing it registers the words
+_VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 # Nodes that a runtime removes, or that only say anew how memory is read.
 _FREE = {"Cast", "CastLike", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 
@@ -45,18 +47,6 @@ def capture(model: ir.Model, inputs: dict[str, Shape] | None = None) -> Captured
     example, elsewhere = input_shapes(model, constants, inputs)
     shapes = Shapes(constants, dict(model.opset_imports), example == elsewhere)
     return _Capture(model, version, shapes, example, elsewhere).run()
-
-
-def outer_values(node: ir.Node) -> list[ir.Value]:
-    """The values that a node reads: its inputs, and those of the graph around that its own graphs read."""
-    found = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        graphs = {ir.AttributeType.GRAPH: lambda a: [a.as_graph()], ir.AttributeType.GRAPHS: lambda a: a.as_graphs()}
-        for graph in graphs[attribute.type](attribute) if attribute.type in graphs else ():
-            for inner in ir.traversal.RecursiveGraphIterator(graph):
-                found += [value for value in inner.inputs if value is not None]
-            found += list(graph.outputs)
-    return found
 
 
 class _Capture:
@@ -133,7 +123,7 @@ class _Capture:
             return
         results = [value for value in node.outputs if value.name and (value.uses() or value.is_graph_output())]
         count = 0 if node.op_type in _FREE else 1
-        if len(results) == 1 and results[0] is node.outputs[0]:
+        if results == [node.outputs[0]]:
             value = results[0]
             number = self._add(value.name or "", value, lambda n: self._define(node, value, n, count), place, count)
             self.nodes[number] = node
@@ -149,16 +139,14 @@ class _Capture:
     def _executed(self, number: int, is_output: bool) -> int:
         """The operators that a value takes: views that are seen as one selection take all of theirs."""
         found, count = self.program.nodes[number], self.program.operators[number]
-        if not isinstance(found, Linear) or self.nodes[number].op_type not in ("Reshape", "Squeeze", "Transpose"):
+        if not isinstance(found, Linear) or self.nodes[number].op_type not in _VIEWS:
             # A runtime removes a copy, but not one that has a name of its own.
             return 1 if is_output and is_identity(found) else count
-        (term,) = found.terms
-        source = self.nodes[number].inputs[0]
-        while source is not None and self.numbers[source.name or ""] != term.source:
-            above = self.numbers[source.name or ""]
+        above = self.numbers[self.nodes[number].inputs[0].name]  # type: ignore[index,union-attr]
+        while above != found.terms[0].source:
             count += self.program.operators[above]
-            source = self.nodes[above].inputs[0]
-        return max(count, int(is_output))
+            above = self.numbers[self.nodes[above].inputs[0].name]  # type: ignore[index,union-attr]
+        return count
 
     def _define(self, node: ir.Node, value: ir.Value, number: int, count: int) -> Node:
         found = self._worded(node, value, number)
@@ -252,7 +240,7 @@ class _Capture:
             return
         reading = self._reading(node, value, number)
         source = reading.input(0)
-        if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        if node.op_type in _VIEWS and node.op_type != "Transpose":
             self.views.note(reading.operation("reshape", {"self": source}))
         elif node.op_type == "Transpose":
             order = reading.attr("perm") or list(range(len(reading.out.dims)))[::-1]

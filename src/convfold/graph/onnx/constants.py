@@ -62,7 +62,29 @@ class FileConstants:
                     self._held[value.name] = tensor
                 else:
                     self._nodes[value.name] = (node, index)
+        return self._is_computable(node)
+
+    def _is_computable(self, node: ir.Node) -> bool:
+        """Whether onnx's implementation takes a node; of large inputs that shows only when they are asked for."""
+        sizes = [self._size(value.name or "") for value in node.inputs if value is not None]
+        if any(size is None for size in sizes) or sum(size or 0 for size in sizes) > _SMALL:
+            return True
+        names = [value.name for value in node.outputs if value.name in self._nodes]
+        try:
+            for name in names[:1]:
+                self._evaluate(name or "", None)
+        except Exception:  # it raises whatever numpy does
+            for name in names:
+                del self._nodes[name or ""]
+            return False
         return True
+
+    def _size(self, name: str) -> int | None:
+        """The elements of a constant that is there already."""
+        if name in self._held:
+            return int(self._held[name].size)
+        found = self._known.get(name, self._small.get((name, None)))
+        return None if found is None else int(found.size)
 
     def hold(self, name: str, array: np.ndarray[Any, Any]) -> None:
         """A tensor that was found to be the same at all sizes."""

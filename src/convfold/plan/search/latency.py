@@ -120,8 +120,9 @@ def _linear(x: Tensor, weight: Tensor, axis: int, groups: int) -> Tensor:
     moved = x.movedim(axis, -1)
     if groups == 1:
         return F.linear(moved, weight).movedim(-1, axis)
-    parts = moved.unflatten(-1, (groups, -1)).unsqueeze(-2)
-    return (parts @ weight.unflatten(0, (groups, -1)).mT).flatten(-3).movedim(-1, axis)
+    parts = moved.reshape(*moved.shape[:-1], groups, 1, -1)
+    joined = parts @ weight.reshape(groups, -1, weight.shape[1]).mT
+    return joined.flatten(-3).movedim(-1, axis)
 
 
 def _executes(m: Map) -> int:

@@ -47,7 +47,8 @@ class State:
         pricer: Pricer = price,
         alive: frozenset[int] = frozenset(),
     ) -> None:
-        live = set(program.live()) | kept | alive
+        # With all that is computed on the way: what stays alive may be read by nothing, and still has sources.
+        live = set(replace(program, outputs=(*program.outputs, *kept, *alive)).live()) | kept
         self.pricer = pricer
         self.values = list(program.values)
         self._count = len(program.values)

@@ -95,7 +95,7 @@ def open_session(
 ) -> Iterator[Session]:
     """A session with the model, freed at the end of the block.
 
-    With `lean`, weights are not copied into other layouts, which takes less memory and more time.
+    With `lean`, weights are neither folded nor copied into other layouts, which takes less memory and more time.
 
     Raises InvalidArgument when ONNX Runtime is not installed or refuses the model, FileProblem when there is none.
     """
@@ -108,7 +108,7 @@ def open_session(
         raise FileProblem("no such file", where=where)
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised and not lean else levels.ORT_DISABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = _QUIET
