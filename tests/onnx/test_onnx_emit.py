@@ -18,7 +18,7 @@ from convfold.graph.program import Linear, Opaque, ShiftGiven, Term, Value
 from convfold.plan.onnx.emit import emit
 from convfold.plan.onnx.price import pricer
 from convfold.plan.search.search import search
-from support.onnx_files import FLOAT, IMAGE, build, changed, conv_norm, equal, folded, node, normal, number, ops
+from support.onnx_files import FLOAT, IMAGE, assert_equal, build, changed, conv_norm, folded, node, normal, number, ops
 from support.onnx_written import Bench, proto, run, session
 
 
@@ -46,7 +46,7 @@ def test_a_model_keeps_what_is_said_about_it() -> None:
     for field in ("input", "output", "name", "doc_string", "metadata_props"):
         assert getattr(found.graph, field) == getattr(origin.graph, field)
     assert {t.name for t in found.graph.initializer} == {"r_weight", "r_bias", "idle"}
-    equal(model, out, IMAGE, {"x": normal(1, 3, 9, 5)})
+    assert_equal(model, out, IMAGE, {"x": normal(1, 3, 9, 5)})
 
 
 def test_tensors_are_shared_and_weights_are_computed_when_they_are_written() -> None:
@@ -75,7 +75,7 @@ def test_tensors_are_shared_and_weights_are_computed_when_they_are_written() -> 
     assert "w" in once
     weight.numpy()
     assert asked == once * 2
-    equal(model, out, IMAGE)
+    assert_equal(model, out, IMAGE)
 
 
 def test_a_folded_value_keeps_its_name_and_what_is_known_of_it() -> None:
@@ -110,7 +110,7 @@ def test_a_graph_inside_a_node_goes_on_reading_what_is_outside(read) -> None:
     assert "inner" in out.graph.initializers
     names = [v.name for v in ir.traversal.RecursiveGraphIterator(out.graph) for v in v.outputs]
     assert len({*names, *out.graph.initializers}) == len(names) + len(out.graph.initializers)
-    equal(model, out, {"x": np.abs(IMAGE["x"])}, {"x": -np.abs(IMAGE["x"])})
+    assert_equal(model, out, {"x": np.abs(IMAGE["x"])}, {"x": -np.abs(IMAGE["x"])})
 
 
 def test_an_output_that_is_another_value_has_a_node_of_its_own() -> None:
@@ -148,11 +148,11 @@ def test_parts_of_a_split_stay_while_one_is_needed() -> None:
     assert len(set(names)) == len(names)
     assert next(f for f in out.graph if f.op_type == "Slice").outputs[0].name == "b"
     feeds = {"x": normal(2, 6, 4)}
-    equal(model, out, feeds)
+    assert_equal(model, out, feeds)
     rest = {"a": Linear((Term(select((0, 1), 6, 1), x),)), "c": Linear((Term(select((4, 5), 6, 1), x),))}
     out = emit(captured, changed(captured, b=part, **rest))
     assert ops(out) == {"Slice": 3, "Add": 1, "Mul": 1}
-    equal(model, out, feeds)
+    assert_equal(model, out, feeds)
     # A part that nothing reads keeps its name.
     out = emit(captured, changed(captured, y=Linear((Term(IDENTITY, number(captured, "d")),))))
     assert ops(out) == {"Split": 1, "Add": 1, "Identity": 1}
@@ -181,7 +181,7 @@ def test_old_files_have_their_constants_among_the_inputs(ir_version) -> None:
     assert names == (["x", "y_weight", "y_bias"] if ir_version == 3 else ["x"])
     assert set(out.graph.initializers) == {"y_weight", "y_bias"}
     assert [i.name for i in session(proto(out)).get_inputs()] == ["x"]
-    equal(model, out, IMAGE)
+    assert_equal(model, out, IMAGE)
 
 
 def test_a_default_of_an_input_stays() -> None:
@@ -189,7 +189,7 @@ def test_a_default_of_an_input_stays() -> None:
     model = build(nodes, {"x": [2, 3, 6, 5], "w": [4, 3, 3, 3]}, {"y": [2, 4, 6, 5]}, held)
     captured, out = folded(model)
     assert {"x", "w"} == {v.name for v in out.graph.inputs}
-    equal(model, out, IMAGE, IMAGE | {"w": normal(4, 3, 3, 3)})
+    assert_equal(model, out, IMAGE, IMAGE | {"w": normal(4, 3, 3, 3)})
     # Also where nothing reads it any more.
     relu = Linear((Term(IDENTITY, number(captured, "x")),))
     lone = build([node("Add", "x w", "h"), node("Relu", "h", "y")], {"x": [3], "w": [3]}, {"y": [3]}, {"w": normal(3)})

@@ -207,6 +207,15 @@ def test_models_that_are_not_valid(
     assert len(text) < 600
 
 
+def test_a_count_that_would_take_days(tmp_path: Path) -> None:
+    node = helper.make_node(
+        "TfIdfVectorizer", ["x"], ["y"], max_gram_length=2, min_gram_length=2, max_skip_count=2**31, mode="TF",
+        ngram_counts=[0, 0], ngram_indexes=[0], pool_int64s=[2, 3],
+    )  # fmt: skip
+    proto = model([node], [value("x", [4], T.INT64)], [value("y", ["n"])])
+    assert "impossible 'max_skip_count': got 2147483648" in sentence(written(tmp_path, proto), InvalidArgument)
+
+
 def test_typed_fields_that_do_not_fit(tmp_path: Path) -> None:
     tensor = helper.make_tensor("k", T.INT8, [2], [1, 2])
     tensor.int32_data.append(3)

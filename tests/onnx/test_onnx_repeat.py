@@ -15,7 +15,7 @@ from convfold.graph.onnx.capture import capture
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.program import Concat, Elementwise, Linear, Program, Spatial, Term, Value
 from convfold.plan.onnx.emit import emit
-from support.onnx_files import build, changed, equal, node, normal, number, ops
+from support.onnx_files import assert_equal, build, changed, node, normal, number, ops
 from support.onnx_written import Bench, run
 
 
@@ -69,7 +69,7 @@ def test_a_change_of_layout_is_repeated_with_other_channels(given, before, op, h
     assert inner.name == "x_folded"
     assert str(inner.shape) == ("[1,2,4,5]" if "sizes" in held else "[n,2,a,b]")
     sizes = [(1, 6, 4, 5)] if "sizes" in held else [(1, 6, 4, 5), (3, 6, 2, 3)]
-    equal(captured.model, out, *({"x": normal(*size)} for size in sizes))
+    assert_equal(captured.model, out, *({"x": normal(*size)} for size in sizes))
 
 
 def test_a_new_value_reads_sizes_of_what_is_folded_off_the_inputs_too() -> None:
@@ -88,7 +88,7 @@ def test_a_new_value_reads_sizes_of_what_is_folded_off_the_inputs_too() -> None:
     assert ops(out)["Conv"] == 1
     assert [f.inputs[0].name for f in out.graph if f.op_type == "Shape"] == ["x"]
     assert y in captured.program.outputs
-    equal(captured.model, out, {"x": normal(1, 6, 4, 5)}, {"x": normal(3, 6, 2, 3)})
+    assert_equal(captured.model, out, {"x": normal(1, 6, 4, 5)}, {"x": normal(3, 6, 2, 3)})
 
 
 def test_a_width_that_is_not_known_is_refused() -> None:
@@ -118,7 +118,7 @@ def test_a_function_of_each_element_is_repeated_with_its_other_inputs() -> None:
     out = emit(captured, program)
     assert [f.op_type for f in out.graph] == ["Clip", "Concat"]
     assert out.graph[0].outputs[0].name == "y_moved"
-    equal(model, out, {"x": normal(2, 3)})
+    assert_equal(model, out, {"x": normal(2, 3)})
 
 
 def repeated(

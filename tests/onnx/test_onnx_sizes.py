@@ -11,7 +11,7 @@ from convfold.graph.maps import after
 from convfold.graph.onnx.capture import capture
 from convfold.graph.program import Linear, Term
 from convfold.plan.onnx.emit import emit
-from support.onnx_files import IMAGE, build, changed, conv_norm, equal, folded, node, norm, normal, number, ops
+from support.onnx_files import IMAGE, assert_equal, build, changed, conv_norm, folded, node, norm, normal, number, ops
 
 
 def chained(open_axes: bool = True) -> ir.Model:
@@ -39,7 +39,7 @@ def test_sizes_of_what_is_folded_are_read_off_the_inputs(open_axes) -> None:
     assert ops(out)["Conv"] == 1
     assert all(found.inputs[0].name == "x" for found in out.graph if found.op_type == "Shape")
     feeds = [IMAGE, {"x": normal(3, 3, 2, 7)}] if open_axes else [IMAGE]
-    equal(model, out, *feeds)
+    assert_equal(model, out, *feeds)
 
 
 def test_a_size_that_is_an_output_and_scalars_and_other_types_are_read_off_the_inputs() -> None:
@@ -56,7 +56,7 @@ def test_a_size_that_is_an_output_and_scalars_and_other_types_are_read_off_the_i
     _, out = folded(model)
     assert ops(out)["Conv"] == 1
     assert [v.name for v in out.graph.outputs] == ["y", "count", "size"]
-    equal(model, out, IMAGE, {"x": normal(3, 3, 2, 7)})
+    assert_equal(model, out, IMAGE, {"x": normal(3, 3, 2, 7)})
 
 
 def test_a_size_that_no_input_has_keeps_the_value_that_has_it() -> None:
@@ -75,7 +75,7 @@ def test_a_size_that_no_input_has_keeps_the_value_that_has_it() -> None:
     out = emit(captured, changed(captured, h=Linear((both,), scale.shift, 1)))
     assert "BatchNormalization" not in ops(out)
     assert [f.inputs[0].name for f in out.graph if f.op_type == "Shape"] == ["h"]
-    equal(model, out, IMAGE, {"x": normal(3, 3, 4, 7)})
+    assert_equal(model, out, IMAGE, {"x": normal(3, 3, 4, 7)})
 
 
 def test_a_size_that_two_nodes_read_is_written_once() -> None:
@@ -88,7 +88,7 @@ def test_a_size_that_two_nodes_read_is_written_once() -> None:
     model = build(nodes, {"x": ["n", 3, "a", "b"]}, {"y": [None] * 2, "z": [None] * 2}, held)
     _, out = folded(model)
     assert ops(out) == {"Conv": 1, "Relu": 1, "Reshape": 2, "Shape": 1, "Gather": 1, "Concat": 1}
-    equal(model, out, IMAGE, {"x": normal(3, 3, 2, 7)})
+    assert_equal(model, out, IMAGE, {"x": normal(3, 3, 2, 7)})
 
 
 def test_a_size_of_what_is_still_computed_is_read_there() -> None:
@@ -102,7 +102,7 @@ def test_a_size_of_what_is_still_computed_is_read_there() -> None:
     _, out = folded(model)
     assert [f.inputs[0].name for f in out.graph if f.op_type == "Shape"] == ["s"]
     assert ops(out)["Conv"] == 1
-    equal(model, out, IMAGE)
+    assert_equal(model, out, IMAGE)
 
 
 def test_a_size_of_another_type_is_cast() -> None:
@@ -117,7 +117,7 @@ def test_a_size_of_another_type_is_cast() -> None:
     model.graph.outputs.append(value)
     _, out = folded(model)
     assert ops(out) == {"Conv": 1, "Shape": 1, "Gather": 1, "Cast": 1}
-    equal(model, out, IMAGE, {"x": normal(3, 3, 2, 7)})
+    assert_equal(model, out, IMAGE, {"x": normal(3, 3, 2, 7)})
 
 
 def test_a_size_that_a_node_reads_twice_is_written_once() -> None:
@@ -136,4 +136,4 @@ def test_a_size_that_a_node_reads_twice_is_written_once() -> None:
     )  # fmt: skip
     _, out = folded(model)
     assert ops(out) == {"Conv": 1, "Times": 1, "Shape": 1, "Gather": 1}
-    equal(model, out, IMAGE)
+    assert_equal(model, out, IMAGE)

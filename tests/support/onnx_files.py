@@ -21,10 +21,10 @@ from support.onnx_written import run
 __all__ = [
     "FLOAT",
     "IMAGE",
+    "assert_equal",
     "build",
     "changed",
     "conv_norm",
-    "equal",
     "folded",
     "node",
     "norm",
@@ -79,7 +79,7 @@ def number(captured: CapturedFile, name: str) -> int:
     return next(number for number, found in captured.names.items() if found == name)
 
 
-def equal(one: ir.Model, two: ir.Model, *feeds: dict[str, np.ndarray]) -> None:
+def assert_equal(one: ir.Model, two: ir.Model, *feeds: dict[str, np.ndarray]) -> None:
     for fed in feeds:
         for a, b in zip(run(one, fed), run(two, fed), strict=True):
             assert a.shape == b.shape

@@ -36,9 +36,7 @@ def try_file(seed: int, folder: Path) -> str:
     path, out = folder / "model.onnx", folder / "folded.onnx"
     path.write_bytes(damaged(seed))
     (folder / "w.bin").write_bytes(external_data())
-    if not (folder / "link").is_symlink():
-        (folder / "link").symlink_to("/etc/passwd")
-    out.unlink(missing_ok=True)
+    (folder / "link").symlink_to("/etc/passwd")
     stage = "read"
     try:
         model = read(path)
@@ -49,8 +47,8 @@ def try_file(seed: int, folder: Path) -> str:
         if stage == "read":
             return f"{stage} refused: {type(error).__name__}"
     found = _folded(path, out)
-    left = {entry.name for entry in folder.iterdir()} - {"model.onnx", "w.bin", "link", "folded.onnx"}
-    assert found == "folded" or not out.exists(), "a file was written in spite of the refusal"
+    expected = {"model.onnx", "w.bin", "link", *(("folded.onnx", "folded.onnx.data") if found == "folded" else ())}
+    left = {entry.name for entry in folder.iterdir()} - expected
     assert not left, f"left behind: {sorted(left)}"
     return found
 
@@ -92,18 +90,18 @@ class FuzzJob:
         warnings.simplefilter("error", ConvfoldWarning)
         # Not handled: a library that hangs does not come back to run a handler.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        with tempfile.TemporaryDirectory() as name:
-            for seed in self.seeds:
-                tell(seed)
-                signal.setitimer(signal.ITIMER_REAL, LIMIT)
-                outcome, failure = "failed", ""
-                try:
+        for seed in self.seeds:
+            tell(seed)
+            signal.setitimer(signal.ITIMER_REAL, LIMIT)
+            outcome, failure = "failed", ""
+            try:
+                with tempfile.TemporaryDirectory() as name:
                     outcome = try_file(seed, Path(name))
-                except Exception as error:
-                    failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                tell((outcome, failure))
+            except Exception as error:
+                failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            tell((outcome, failure))
 
     def __str__(self) -> str:
         return f"seeds {self.seeds.start} to {self.seeds.stop - 1}"

@@ -57,7 +57,7 @@ def _planned(model: ir.Model, path: Path, inputs: GivenShapes | None, objective:
     from convfold.plan.onnx import plan_file, pricing  # noqa: PLC0415
 
     captured = capture(model, named_shapes(model, inputs or (), str(path)))
-    with pricing(captured, objective) as prices:
+    with pricing(captured, objective) as prices, _enough_memory(path):
         return plan_file(captured, path.name, objective, prices)
 
 
@@ -85,7 +85,7 @@ def fold_onnx(
     from convfold.verify.onnx import verify_files  # noqa: PLC0415
 
     target = Path(out)
-    with _beside(target) as folder:
+    with _beside(target) as folder, _enough_memory(Path(path)):
         written = folder / target.name
         save_model(plan.model, written, apart=is_apart(model))
         _check_written(plan, written)
@@ -104,6 +104,16 @@ def fold_onnx(
         for name in sorted(os.listdir(folder), key=lambda name: name == target.name):
             os.replace(folder / name, target.parent / name)
     return FoldedFile(plan, certificate, target)
+
+
+@contextmanager
+def _enough_memory(path: Path) -> Iterator[None]:
+    """A sentence where there is not: a damaged file may ask for any amount."""
+    try:
+        yield
+    except MemoryError as error:
+        hint = "A size or a padding in the file may be wrong, or give smaller shapes with --input."
+        raise InvalidArgument("folding it takes more memory than there is", where=str(path), hint=hint) from error
 
 
 def check_installed() -> None:

@@ -16,8 +16,8 @@ from convfold.graph.captured import Constant, Ref
 from convfold.graph.onnx import words
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.onnx.constants import FileConstants
-from convfold.graph.onnx.places import place_of
 from convfold.graph.onnx.outer import outer_values
+from convfold.graph.onnx.places import place_of
 from convfold.graph.onnx.products import macs_of
 from convfold.graph.onnx.reading import WORDS, Reading
 from convfold.graph.onnx.shapes import Shape, Shapes, input_shapes

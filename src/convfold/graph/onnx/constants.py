@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ _QUANTISED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
 # Since then an initialiser that is an input too is a default, which a caller may replace.
 _DEFAULTS = 4
 _SMALL = 2**16
+# Operators that are told the size of their result, by which input; and the most elements that are taken for a weight.
+_SHAPED = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}
+_LARGEST = 2**26
 
 
 def is_deterministic(node: ir.Node) -> bool:
@@ -52,8 +56,13 @@ class FileConstants:
         )
 
     def note(self, node: ir.Node) -> bool:
-        """Note the results of a node if they are constants; whether they are."""
+        """Note the results of a node if they are constants; whether they are.
+
+        What a few numbers blow up to more than a file of weights would hold is computed by the runtime, as before.
+        """
         if not is_deterministic(node) or not all(value is None or value in self for value in node.inputs):
+            return False
+        if self._blown_up(node) > _LARGEST:
             return False
         for index, value in enumerate(node.outputs):
             if value.name:
@@ -85,6 +94,16 @@ class FileConstants:
             return int(self._held[name].size)
         found = self._known.get(name, self._small.get((name, None)))
         return None if found is None else int(found.size)
+
+    def _blown_up(self, node: ir.Node) -> int:
+        """The elements that a node makes of the shape that it is given; 0 for a node of another kind."""
+        place = _SHAPED.get(node.op_type)
+        given = None if place is None or len(node.inputs) <= place else node.inputs[place]
+        if given is None:
+            return 0
+        sizes = [max(int(size), 1) for size in self.array(given.name or "").reshape(-1)[:64]]
+        own = self.meta(node.inputs[0].name or "")[0] if node.op_type == "Tile" and node.inputs[0] else ()
+        return prod((*sizes, *own))
 
     def hold(self, name: str, array: np.ndarray[Any, Any]) -> None:
         """A tensor that was found to be the same at all sizes."""

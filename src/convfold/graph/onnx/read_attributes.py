@@ -17,6 +17,8 @@ _COUNTS = frozenset(
     ("block_size", "blocksize", "dilations", "group", "kernel_shape", "num_groups", "num_outputs", "strides")
 )
 _MOST = 2**31 - 1
+# TfIdfVectorizer counts up to this, in ONNX Runtime for minutes and in Python for days.
+_SKIPS = 10_000
 # Operators in which these attributes mean that.
 _WINDOWED = frozenset(
     (
@@ -31,6 +33,11 @@ def check_attributes(node: onnx.NodeProto, where: str) -> None:
     for attribute in node.attribute:
         for text in (attribute.s, *attribute.strings):
             _check_text(text, node, attribute.name, where)
+        if attribute.name == "max_skip_count" and attribute.i > _SKIPS:
+            raise InvalidArgument(
+                f"{node_name(node)} has an impossible 'max_skip_count'", where=where, got=attribute.i,
+                expected=f"at most {_SKIPS}",
+            )  # fmt: skip
         if node.op_type not in _WINDOWED or node.domain not in ("", "ai.onnx"):
             continue
         numbers = list(attribute.ints) if attribute.ints else [attribute.i] if attribute.HasField("i") else []

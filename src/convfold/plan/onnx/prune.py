@@ -18,7 +18,10 @@ def prune(writer: Writer, idle: set[str]) -> None:
     A size that a needed node reads off a value that is not computed any more is written anew over the inputs.
     """
     needed = _needed(writer)
-    writer.graph.remove([node for node in writer.graph if node not in needed], safe=True)
+    gone = [node for node in writer.graph if node not in needed]
+    for node in gone:
+        _let_go(node)
+    writer.graph.remove(gone, safe=True)
     alone = writer.model.ir_version >= INITIALISERS_ALONE
     for name, value in list(writer.graph.initializers.items()):
         if value.uses() or value.is_graph_output() or name in idle:
@@ -34,18 +37,27 @@ def prune(writer: Writer, idle: set[str]) -> None:
 def _reads(node: ir.Node) -> Iterator[ir.Value]:
     """What a node reads, what the graphs inside it read included."""
     yield from (value for value in node.inputs if value is not None)
+    for graph in _graphs(node):
+        yield from graph.outputs
+        for inner in graph:
+            yield from _reads(inner)
+
+
+def _let_go(node: ir.Node) -> None:
+    """Have the graphs inside a node, which goes, read nothing."""
+    for graph in _graphs(node):
+        for inner in ir.traversal.RecursiveGraphIterator(graph):
+            for index, _ in enumerate(inner.inputs):
+                inner.replace_input_with(index, None)
+
+
+def _graphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs inside a node."""
     for attribute in node.attributes.values():
-        graphs = (
-            [attribute.as_graph()]
-            if attribute.type == ir.AttributeType.GRAPH
-            else attribute.as_graphs()
-            if attribute.type == ir.AttributeType.GRAPHS
-            else ()
-        )
-        for graph in graphs:
-            yield from graph.outputs
-            for inner in graph:
-                yield from _reads(inner)
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
 
 
 def _needed(writer: Writer) -> set[ir.Node]:

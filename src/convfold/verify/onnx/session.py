@@ -106,6 +106,7 @@ def open_session(
     where = "the model" if isinstance(model, bytes) else os.fspath(model)
     if not isinstance(model, bytes) and not os.path.isfile(model):
         raise FileProblem("no such file", where=where)
+    onnxruntime.set_default_logger_severity(_QUIET)  # of allocators, which know no session
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised and not lean else levels.ORT_DISABLE_ALL
