@@ -33,7 +33,9 @@ def test_both_exporters_files_fold_as_the_module_does(model: str, tmp_path: Path
         assert not broken(result)
         folded = result["nodes"]["folded"]
         assert folded["Conv"] == result["module_convolutions"] == NEEDED[model]
-        assert folded["BatchNormalization"] == folded["Add"] == 0
+        assert folded["BatchNormalization"] == 0
+        # Biases before a padding differ at the border: each is one addition.
+        assert folded["Add"] == (2 if model == "two_dbb" else 0)
         assert result["error"] <= result["bound"]
 
 
