@@ -126,3 +126,35 @@ def test_what_a_counter_adds_to_is_folded_below() -> None:
     assert isinstance(folded.inner[1], nn.Identity)  # type: ignore[index, union-attr]
     for _ in range(3):
         assert relative(folded(X), model(X)) <= 1e-12
+
+
+class Adds(nn.Module):
+    """Adds to its second argument in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        y += self.norm(self.conv(x))
+        return y
+
+
+class ReadsAgain(nn.Module):
+    """Reads what its child has added to by the name that it gave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.child = nn.Conv2d(3, 4, 3), Adds()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.conv(x)
+        z = self.child(x, y)
+        return torch.relu(z), y
+
+
+def test_what_a_child_adds_to_its_argument_is_seen_by_its_caller() -> None:
+    model = seeded(ReadsAgain())
+    folded = convfold.fold(model, X)
+    for before, after in zip(model(X), folded(X), strict=True):
+        assert relative(after, before) <= 1e-12

@@ -24,6 +24,8 @@ def _planned(b: Build, *outputs: int) -> tuple[int, int, int]:
     for both in (False, True):
         found = search(program, both=both)
         after = b.run(found.program)
+        for number, value in after.items():
+            assert tuple(value.shape) == found.program.values[number].shape
         for number in set(before) & set(after):
             torch.testing.assert_close(after[number], before[number], rtol=1e-11, atol=1e-11)
         assert max(found.price[:3]) >= 0
@@ -214,3 +216,10 @@ def test_what_stands_before_a_value_that_stays_alive_folds() -> None:
     found = search(program, alive=frozenset({alive}))
     assert found.price.operators == 2
     assert found.price == search(b.done(y, alive)).price
+
+
+def test_pieces_of_what_strides_have_its_size() -> None:
+    b = Build(1, 4, 8, 8)
+    both = b.concat(b.conv(b.x, 4), b.conv(b.act(b.x), 4))
+    convolutions, _, macs = _planned(b, b.act(b.conv(both, 8, 2, groups=8, stride=2, bias=False)))
+    assert (convolutions, macs) == (2, 2 * 16 * 4 * 4 * 4)

@@ -110,7 +110,8 @@ def plan_whole(
     given, inner = _values_of(captured, set(closed))
     kept = inner | _alive_in_training(captured)
     # A forward that writes to what the model holds stays as it is: written anew it would not.
-    kept |= frozenset(value for value, number in captured.home.items() if number in captured.writes)
+    writers = captured.writes.keys() | _calls_that_write_for_callers(captured)
+    kept |= frozenset(value for value, number in captured.home.items() if number in writers)
     kept |= frozenset(v for vs in without for v in vs if v < len(captured.program.values))
     refusals = [closed[path] for path in closed if _matters(captured, path, inner)]
     refusals += [why for why in _writers(captured) if why.place not in closed and _matters(captured, why.place, kept)]
@@ -156,6 +157,19 @@ def _writers(captured: Captured) -> list[Refusal]:
         kind = type(captured.model.get_submodule(path)).__name__
         found[path] = Refusal(kind, f"it writes to '{name}' in its forward, which therefore stays as it is", path)
     return list(found.values())
+
+
+def _calls_that_write_for_callers(captured: Captured) -> set[int]:
+    """The calls whose forward adds to its own argument in place: its caller may read that argument again."""
+    calls = {call.number: call for call in captured.calls}
+    found = set()
+    for value, step in captured.steps.items():
+        call = calls[captured.home[value]]
+        if step.writes and call.parent is not None and isinstance(captured.program.nodes.get(value), Linear):
+            given = {leaf.value for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Ref)}
+            if not given.isdisjoint(step.writes):
+                found.add(call.number)
+    return found
 
 
 def _alive_in_training(captured: Captured) -> frozenset[int]:

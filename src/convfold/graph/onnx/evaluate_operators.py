@@ -17,6 +17,7 @@ from torch import Tensor
 
 from convfold.graph.onnx.evaluate_numbers import Array, as_array, as_tensor, is_wide
 from convfold.graph.onnx.evaluate_windows import Attributes, average_pool, conv, conv_transpose, max_pool
+from convfold.graph.onnx.types import EPSILON
 
 __all__ = ["own_operator"]
 
@@ -73,7 +74,7 @@ def _batch_norm(opset: int, attributes: Attributes, inputs: list[Any]) -> list[A
         return None
     x, scale, bias, mean, variance = inputs
     shape = (-1, *[1] * (x.ndim - 2))
-    factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
+    factor = scale / np.sqrt(variance + attributes.get("epsilon", EPSILON))
     return [(x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)]
 
 
@@ -87,7 +88,7 @@ def _layer_norm(centred: bool) -> Rule:
     def rule(opset: int, attributes: Attributes, inputs: list[Any]) -> list[Any]:
         x, scale, bias = (*inputs, None)[:3]
         axes = tuple(range(attributes.get("axis", -1) % x.ndim, x.ndim))
-        y, mean, factor = _normalised(x, axes, attributes.get("epsilon", 1e-5), centred)
+        y, mean, factor = _normalised(x, axes, attributes.get("epsilon", EPSILON), centred)
         y = y * scale
         return [y if bias is None else y + bias, *((mean, factor) if centred else ())]
 
@@ -97,14 +98,14 @@ def _layer_norm(centred: bool) -> Rule:
 def _instance_norm(opset: int, attributes: Attributes, inputs: list[Any]) -> list[Any]:
     x, scale, bias = inputs
     shape = (-1, *[1] * (x.ndim - 2))
-    y = _normalised(x, tuple(range(2, x.ndim)), attributes.get("epsilon", 1e-5))[0]
+    y = _normalised(x, tuple(range(2, x.ndim)), attributes.get("epsilon", EPSILON))[0]
     return [y * scale.reshape(shape) + bias.reshape(shape)]
 
 
 def _group_norm(opset: int, attributes: Attributes, inputs: list[Any]) -> list[Any]:
     x, scale, bias = inputs
     groups = attributes["num_groups"]
-    y = _normalised(x.reshape(x.shape[0], groups, -1), (2,), attributes.get("epsilon", 1e-5))[0].reshape(x.shape)
+    y = _normalised(x.reshape(x.shape[0], groups, -1), (2,), attributes.get("epsilon", EPSILON))[0].reshape(x.shape)
     if opset < 21:  # one scale for each group
         scale, bias = (np.repeat(value, x.shape[1] // groups) for value in (scale, bias))
     shape = (-1, *[1] * (x.ndim - 2))

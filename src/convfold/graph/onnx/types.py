@@ -12,8 +12,10 @@ import onnx_ir as ir
 import torch
 from onnx.reference import ReferenceEvaluator
 
-__all__ = ["dtype_of", "run_node", "to_tensor"]
+__all__ = ["EPSILON", "dtype_of", "run_node", "to_tensor"]
 
+# What a norm has where its node says nothing: an attribute is a number of 32 bits.
+EPSILON = float(np.float32(1e-5))
 _DTYPES = {
     ir.DataType.FLOAT: torch.float32,
     ir.DataType.DOUBLE: torch.float64,

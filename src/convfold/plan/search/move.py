@@ -55,9 +55,12 @@ def same(source: int) -> Linear:
     return Linear((Term(IDENTITY, source),))
 
 
-def fresh_value(state: State, node: Linear, source: int, m: Map, draft: Draft) -> int:
-    """A new value, `m` of `source`, with `source` written out in it if it is a sum itself."""
-    shape = list(state.values[source].shape)
+def fresh_value(state: State, node: Linear, source: int, m: Map, draft: Draft, like: int | None = None) -> int:
+    """A new value, `m` of `source`, with `source` written out in it if it is a sum itself.
+
+    It has the shape of `like`, by default the source's, but for the channels.
+    """
+    shape = list(state.values[source if like is None or m.axis is None else like].shape)
     if m.axis is not None:
         shape[m.axis] = m.rows
     number = len(state.values) + len(draft.fresh)

@@ -103,6 +103,9 @@ def _run_where_taken(
 
 def _reference(model: ir.Model, probe: dict[str, Array], own: Outputs) -> Outputs | None:
     """The outputs in float64, None where there is no telling."""
+    if any(isinstance(value, np.ndarray) and value.dtype == np.float64 for value in own.values()):
+        # No wider than the file itself.
+        return None
     try:
         found = evaluate(model, probe)
     except InvalidArgument:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from convfold.graph.captured import Constant, Ref
 from convfold.graph.maps import IDENTITY
 from convfold.graph.onnx.reading import Reading, word
+from convfold.graph.onnx.types import EPSILON
 from convfold.graph.program import Linear, Node, Term
 
 __all__: list[str] = []
@@ -60,7 +61,7 @@ def norm(at: Reading) -> Node | None:
     scale, bias, mean, variance = held
     return at.rule(
         "batch_norm", input=at.input(0), weight=scale, bias=bias, running_mean=mean, running_var=variance,
-        training=False, eps=at.attr("epsilon", 1e-5),
+        training=False, eps=at.attr("epsilon", EPSILON),
     )  # fmt: skip
 
 
