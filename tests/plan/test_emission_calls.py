@@ -193,3 +193,25 @@ class Beside(nn.Module):
 def test_nothing_is_put_below_a_module_that_is_removed() -> None:
     folded = _folded(_random(Beside()))
     assert [type(m) for m in folded.children()] == [nn.Conv2d, nn.Identity]
+
+
+class TwoNames(nn.Module):
+    """One norm under two names: behind a convolution that takes it in whole, and alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequence = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.norm = self.sequence[1]
+        self.left, self.right = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.relu(self.left(x) + self.right(x))
+        return torch.relu(self.sequence(y)), self.norm(torch.tanh(y))
+
+
+def test_a_module_is_called_by_a_name_that_still_stands() -> None:
+    model = _random(TwoNames())
+    folded: Any = convfold.fold(model, X)
+    assert isinstance(folded.sequence, nn.Conv2d)
+    for before, after in zip(model(X), folded(X), strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-12 * float(before.detach().abs().max()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, filterfalse
 
 from torch import nn
 
@@ -86,11 +86,17 @@ class Places(Namer):
 
     def module(self, path: str) -> str:
         """How the written forward names a module, by whichever of its names stands below; raises OutOfReach."""
-        names = (name for name, module in self.modules.items() if module is self.modules[path])
-        relative = next(filter(None, map(self._relative, chain([path], names))), None)
+        names = chain([path], (name for name, module in self.modules.items() if module is self.modules[path]))
+        standing = filterfalse(self._stands_in_filled, names)
+        relative = next(filter(None, map(self._relative, standing)), None)
         if relative is None:
             raise OutOfReach(f"it calls '{path}', which it does not hold")
         return attribute(self.modules[self.at], relative)
+
+    def _stands_in_filled(self, path: str) -> bool:
+        """Whether a module around it is replaced as a whole: what is inside is not there under that name any more."""
+        names = path.split(".")
+        return any(id(self.modules[".".join(names[:end])]) in self._filled for end in range(1, len(names)))
 
     def constant(self, constant: Constant) -> str:
         name = self.change.captured.names.get(constant.key)

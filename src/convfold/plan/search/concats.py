@@ -33,7 +33,9 @@ def split(state: State, number: int, node: Linear) -> Iterator[Move]:
             shift = node.shift
             if shift is not None and node.axis is not None:
                 shift = ShiftPart(shift, start, start + width)
-            pieces.append(fresh_value(state, Linear((Term(part, piece),), shift, node.axis), piece, part, draft, number))
+            pieces.append(
+                fresh_value(state, Linear((Term(part, piece),), shift, node.axis), piece, part, draft, number)
+            )
             start += width
         draft.changes[number] = replace(concat, pieces=tuple(pieces))
 
