@@ -15,7 +15,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
-from support.browser import PHONE, set_screen
+from support.browser import COLOURS, PHONE, set_screen
 
 from .conftest import Demo
 
@@ -26,16 +26,9 @@ DESK = 1200
 TEXT_CONTRAST, LINE_CONTRAST = 4.5, 3.0
 
 # Colours as drawn on their true background: [what, contrast, is it text] for all that can be read or seen.
-CONTRASTS = """
-const parse = (c) => { const m = c.match(/[\\d.]+/g); return m ? m.map(Number) : null; };
-const light = (rgb) => { const [r, g, b] = rgb.slice(0, 3).map((v) => {
-  v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const behind = (node) => { for (; node; node = node.parentElement) {
-  const c = parse(getComputedStyle(node).backgroundColor);
-  if (c && (c.length < 4 || c[3] === 1)) return c; } return [255, 255, 255]; };
-const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
-  return (x + 0.05) / (y + 0.05); };
+CONTRASTS = (
+    COLOURS
+    + """
 const found = [];
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
@@ -52,6 +45,7 @@ for (const node of document.querySelectorAll("svg path")) {
 }
 return found;
 """
+)
 SHAPES = """
 return [...document.querySelectorAll("svg")].map((svg) => {
   const box = svg.getBoundingClientRect();

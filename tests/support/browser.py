@@ -9,9 +9,22 @@ from typing import Any
 
 import pytest
 
-__all__ = ["PHONE", "browser", "set_screen"]
+__all__ = ["COLOURS", "PHONE", "browser", "set_screen"]
 
 PHONE = 390
+# Functions for scripts that run in a page: a colour's numbers, its luminance (WCAG), what is drawn behind a node, and
+# how two colours contrast.
+COLOURS = """
+const parse = (c) => { const m = c.match(/[\\d.]+/g); return m ? m.map(Number) : null; };
+const light = (rgb) => { const [r, g, b] = rgb.slice(0, 3).map((v) => {
+  v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const behind = (node) => { for (; node; node = node.parentElement) {
+  const c = parse(getComputedStyle(node).backgroundColor);
+  if (c && (c.length < 4 || c[3] === 1)) return c; } return [255, 255, 255]; };
+const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
+  return (x + 0.05) / (y + 0.05); };
+"""
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",

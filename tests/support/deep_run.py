@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +18,14 @@ import torch
 
 import convfold
 from convfold.files import append_line, write_text
-from convfold.studies.workers import Job, Workers
+from convfold.studies.workers import Job, Workers, available_cores
 from support.random_figures import Figures
 
 __all__ = ["DeepRun"]
 
 ROOT = Path(__file__).parents[2]
+# The most structures that a graph is cut down to when it is shown.
+FEW = 8
 # Seeds in one job; jobs for which worker processes live: captures leave a little memory behind.
 CHUNK, JOBS = 25, 40
 
@@ -31,13 +35,16 @@ class DeepRun:
     """A run of the module `command`, into ``results/<name>.json``.
 
     `job` gives the work of some seeds, whose result is `Figures.to_dict`; `sources` are the files, patterns below
-    tests/support, that decide an outcome, beside convfold's own.
+    tests/support, that decide an outcome, beside convfold's own. `make` gives what a seed stands for, or only its
+    first structures; `check` what came of it, given the seed too.
     """
 
     name: str
     command: str
     what: str
     job: Callable[[range], Job]
+    make: Callable[[int, int | None], Any]
+    check: Callable[[Any, int], object]
     sources: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -85,6 +92,42 @@ class DeepRun:
             f"worst error {figures.worst[0]:.2e} (seed {figures.worst[1]}); {self.out.relative_to(ROOT)}\n"
         )
         return 1 if figures.failures else 0
+
+    def main(self, about: str | None, count: int, kind: str) -> int:
+        """The command line: a run of `count` of a `kind`, or one of them shown; the exit code."""
+        parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("count", type=int, nargs="?", default=count, help=f"{kind}s ({count:,})")
+        parser.add_argument("--start", type=int, default=0, help="the first seed")
+        parser.add_argument("--processes", type=int, default=available_cores())
+        parser.add_argument("--seed", type=int, help=f"show this {kind} alone")
+        given = parser.parse_args()
+        torch.set_num_threads(1)
+        if given.seed is not None:
+            return self.show(given.seed)
+        return self.run(given.count, given.start, given.processes)
+
+    def show(self, seed: int) -> int:
+        """What a seed stands for and what came of it, with its smallest beginning that fails too; 1 when it fails."""
+        if not self._shown(seed, None):
+            return 0
+        for most in range(1, FEW):
+            try:
+                self.check(self.make(seed, most), seed)
+            except Exception:
+                sys.stdout.write(f"\nIts first {most} structures fail too:\n")
+                self._shown(seed, most)
+                break
+        return 1
+
+    def _shown(self, seed: int, most: int | None) -> bool:
+        made = self.make(seed, most)
+        sys.stdout.write(f"{made}\n")
+        try:
+            sys.stdout.write(f"{self.check(made, seed)}\n")
+        except Exception:
+            sys.stdout.write(traceback.format_exc())
+            return True
+        return False
 
     def _known(self, print_: str) -> dict[int, Figures]:
         """Finished jobs of an earlier, interrupted run, by their first seed."""

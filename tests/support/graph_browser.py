@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from support.browser import COLOURS
+
 __all__ = ["CONTRASTS", "DESK", "NARROW", "SPILT", "at", "in_sight", "panel", "tops"]
 
 DESK, NARROW = 1400, 700
@@ -20,20 +22,13 @@ return [...document.querySelectorAll("svg.graph .node")].filter((node) => {
 }).map((node) => node.textContent);
 """
 # [text, contrast on its true background] of all that stands beside the graphs, and in them.
-CONTRASTS = """
-const parse = (c) => { const m = c.match(/[\\d.]+/g); return m ? m.map(Number) : null; };
-const light = (rgb) => { const [r, g, b] = rgb.slice(0, 3).map((v) => {
-  v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const behind = (node) => { for (; node; node = node.parentElement) {
-  const c = parse(getComputedStyle(node).backgroundColor);
-  if (c && (c.length < 4 || c[3] === 1)) return c; } return [255, 255, 255]; };
+CONTRASTS = (
+    COLOURS
+    + """
 // A canvas turns any notation of a colour into bytes.
 const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 const bytes = (c, under) => { pen.fillStyle = `rgb(${under.slice(0, 3).join(",")})`; pen.fillRect(0, 0, 1, 1);
   pen.fillStyle = c; pen.fillRect(0, 0, 1, 1); return [...pen.getImageData(0, 0, 1, 1).data]; };
-const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
-  return (x + 0.05) / (y + 0.05); };
 const found = [];
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
@@ -47,6 +42,7 @@ while (walker.nextNode()) {
 }
 return found;
 """
+)
 
 
 def at(browser: Any, selector: str) -> Any:

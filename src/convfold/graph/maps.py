@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from convfold.errors import NotFoldable, Refusal
@@ -133,6 +134,13 @@ class Map:
     def dense(self) -> bool:
         """Whether it mixes channels or positions: what a convolution or a product is executed for."""
         return self.kind in ("conv", "transposed")
+
+    @property
+    def parameters(self) -> int:
+        """The elements of the tensor that it is computed with: ``O * I/g * taps`` of a dense one, C of a diagonal."""
+        if self.dense:
+            return self.rows * self.cols // self.groups * prod(axis.kernel for axis in self.window)
+        return self.rows if self.kind == "diagonal" else 0
 
 
 IDENTITY = Map("identity")

@@ -7,7 +7,7 @@ while its definition changes, so every value that is left can be compared with t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "Value",
     "inner_shifts",
     "is_identity",
+    "parameters_of",
 ]
 
 
@@ -225,6 +226,15 @@ def is_identity(node: Node | None) -> bool:
     )
 
 
+def parameters_of(node: Node | None) -> int:
+    """The elements of the tensors of a definition: those of its maps, and one for each channel of a bias."""
+    if not isinstance(node, Linear):
+        return 0
+    maps = [term.map for term in node.terms]
+    bias = 0 if node.shift is None else max((m.rows for m in maps), default=0)
+    return sum(m.parameters for m in maps) + bias
+
+
 @dataclass
 class Program:
     """Values by number, each with its definition; inputs have none. Numbers rise in order of execution.
@@ -261,10 +271,10 @@ class Program:
                 users[source].add(number)
         return users
 
-    def live(self) -> Iterator[int]:
-        """The values that the outputs need, in order of need: sources first."""
+    def live(self, also: Iterable[int] = ()) -> Iterator[int]:
+        """The values that the outputs, and those of `also`, need, in order of need: sources first."""
         seen: set[int] = set()
-        stack = [(number, False) for number in reversed(self.outputs)]
+        stack = [(number, False) for number in reversed((*self.outputs, *also))]
         while stack:
             number, done = stack.pop()
             if done:

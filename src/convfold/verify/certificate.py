@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Certificate", "Probe", "as_double", "compare"]
+__all__ = ["Certificate", "Probe", "as_double", "compare", "gamma"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,16 @@ class Certificate:
         """The certificate of these probes, run on these inputs."""
         worst = max(range(len(probes)), key=lambda i: probes[i].error / max(probes[i].bound, 1e-300))
         return cls(probes[worst].error, probes[worst].bound, scale, tuple(probes), dtype, inputs[worst])
+
+
+def gamma(roundings: int) -> float:
+    """``gamma_n = n*u / (1 - n*u)`` in float64: how far n roundings may take a sum, relative to its absolute terms.
+
+    u is half the distance from 1 to the next number (Higham, Accuracy and Stability of Numerical Algorithms,
+    section 3.1).
+    """
+    unit = torch.finfo(torch.float64).eps / 2
+    return roundings * unit / (1 - roundings * unit)
 
 
 def as_double(tensor: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import nn
 
 from convfold.algebra import Op, apply, frozen, magnitude, tensors
 from convfold.algebra.readings.length import path_length
-from convfold.verify.certificate import Certificate, Probe, compare
+from convfold.verify.certificate import Certificate, Probe, compare, gamma
 
 __all__ = ["certify"]
 
@@ -25,8 +25,7 @@ def certify(
     """
     before, after = frozen(before, torch.float64), frozen(after, torch.float64)
     length = 2 * path_length(before) + path_length(after)
-    unit = torch.finfo(torch.float64).eps / 2
-    bound = length * unit / (1 - length * unit)
+    bound = gamma(length)
     generator = torch.Generator().manual_seed(0)
     absolute = magnitude(before)
     device = next((tensor.device for tensor in tensors(before)), torch.device("cpu"))

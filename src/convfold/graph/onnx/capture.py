@@ -16,12 +16,13 @@ from convfold.graph.captured import Constant, Ref
 from convfold.graph.onnx import words
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.onnx.constants import FileConstants
-from convfold.graph.onnx.outer import outer_values
+from convfold.graph.onnx.nodes import VIEWS, is_standard, opset_of, opsets, reads
 from convfold.graph.onnx.places import place_of
 from convfold.graph.onnx.products import macs_of
 from convfold.graph.onnx.reading import WORDS, Reading
 from convfold.graph.onnx.shapes import Shape, Shapes, input_shapes
 from convfold.graph.onnx.types import dtype_of
+from convfold.graph.onnx.words.views import view_operation
 from convfold.graph.operation import Meta
 from convfold.graph.program import Linear, Node, Opaque, Place, Program, Spatial, Value, is_identity
 from convfold.graph.rules.channels import picked
@@ -30,7 +31,6 @@ from convfold.graph.rules.views import Views
 __all__ = ["capture"]
 
 assert words  # importing it registers the words
-_VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 # Nodes that a runtime removes, or that only say anew how memory is read.
 _FREE = {"Cast", "CastLike", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 
@@ -42,10 +42,10 @@ def capture(model: ir.Model, inputs: dict[str, Shape] | None = None) -> Captured
     of their own (functions of the file, other domains, control flow) are opaque. Raises InvalidArgument for shapes
     that the file does not take.
     """
-    version = model.opset_imports.get("", 0)
+    version = opset_of(model.opset_imports)
     constants = FileConstants(model, version)
     example, elsewhere = input_shapes(model, constants, inputs)
-    shapes = Shapes(constants, dict(model.opset_imports), example == elsewhere)
+    shapes = Shapes(constants, opsets(model.opset_imports), example == elsewhere)
     return _Capture(model, version, shapes, example, elsewhere).run()
 
 
@@ -119,7 +119,7 @@ class _Capture:
             return
         self.shapes.infer(node)
         place = place_of(node)
-        if node.op_type == "Split" and node.domain in ("", "ai.onnx") and self._split(node, place):
+        if node.op_type == "Split" and is_standard(node) and self._split(node, place):
             return
         results = [value for value in node.outputs if value.name and (value.uses() or value.is_graph_output())]
         count = 0 if node.op_type in _FREE else 1
@@ -139,7 +139,7 @@ class _Capture:
     def _executed(self, number: int, is_output: bool) -> int:
         """The operators that a value takes: views that are seen as one selection take all of theirs."""
         found, count = self.program.nodes[number], self.program.operators[number]
-        if not isinstance(found, Linear) or self.nodes[number].op_type not in _VIEWS:
+        if not isinstance(found, Linear) or self.nodes[number].op_type not in VIEWS:
             # A runtime removes a copy, but not one that has a name of its own.
             return 1 if is_output and is_identity(found) else count
         above = self.numbers[self.nodes[number].inputs[0].name]  # type: ignore[index,union-attr]
@@ -156,7 +156,7 @@ class _Capture:
         return replace(found, free=False) if isinstance(found, Spatial) and count else found
 
     def _worded(self, node: ir.Node, value: ir.Value, number: int) -> Node | None:
-        word = WORDS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        word = WORDS.get(node.op_type) if is_standard(node) else None
         if word is None or not self._is_readable(node, value):
             return None
         return word(self._reading(node, value, number))
@@ -198,7 +198,7 @@ class _Capture:
         return Meta(*self.constants.meta(str(argument.key)))
 
     def _opaque(self, node: ir.Node, count: int) -> Opaque:
-        read = [self.numbers[v.name] for v in outer_values(node) if v.name in self.numbers]
+        read = [self.numbers[v.name] for v in reads(node) if v.name in self.numbers]
         macs, convolutions = macs_of(node, self.shapes)
         if node.op_type in ("Conv", "ConvTranspose"):
             self._refuse(node)
@@ -238,13 +238,9 @@ class _Capture:
     def _note_view(self, node: ir.Node, value: ir.Value, number: int) -> None:
         if isinstance(self.program.nodes[number], Linear) or not self._is_readable(node, value):
             return
-        reading = self._reading(node, value, number)
-        source = reading.input(0)
-        if node.op_type in _VIEWS and node.op_type != "Transpose":
-            self.views.note(reading.operation("reshape", {"self": source}))
-        elif node.op_type == "Transpose":
-            order = reading.attr("perm") or list(range(len(reading.out.dims)))[::-1]
-            self.views.note(reading.operation("permute", {"self": source, "dims": order}))
+        operation = view_operation(self._reading(node, value, number))
+        if operation is not None:
+            self.views.note(operation)
 
     # --- sizes that are read
 
@@ -256,7 +252,7 @@ class _Capture:
             value
             for node in self.model.graph
             if any((v.name or "") in self.numbers for v in node.outputs)
-            for value in outer_values(node)
+            for value in reads(node)
             if value.name in follow
         ]
         ends += [value for value in self.model.graph.outputs if value.name in follow]

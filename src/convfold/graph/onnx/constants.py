@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from convfold.graph.derived import derive, derived_from
+from convfold.graph.onnx.nodes import inner_graphs, is_standard
 from convfold.graph.onnx.types import dtype_of, run_node, to_tensor
 
 __all__ = ["FileConstants", "is_deterministic"]
@@ -29,8 +30,7 @@ _LARGEST = 2**26
 
 def is_deterministic(node: ir.Node) -> bool:
     """Whether a node of the default domain gives the same for the same inputs, and holds no graph of its own."""
-    held = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
-    return node.domain in ("", "ai.onnx") and node.op_type not in _RANDOM | _QUANTISED and not held
+    return is_standard(node) and node.op_type not in _RANDOM | _QUANTISED and not any(inner_graphs(node))
 
 
 class FileConstants:

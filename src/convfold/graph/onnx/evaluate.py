@@ -17,6 +17,7 @@ from convfold.errors import ConvfoldError, InvalidArgument
 from convfold.graph.onnx.evaluate_numbers import Array, cast, widened
 from convfold.graph.onnx.evaluate_operators import own_operator
 from convfold.graph.onnx.evaluate_reference import REFUSED, OnnxOperator
+from convfold.graph.onnx.nodes import inner_graphs, is_standard, opset_of, reads
 from convfold.graph.onnx.read_parts import one_line, printable
 
 __all__ = ["evaluate"]
@@ -45,7 +46,7 @@ def evaluate(model: ir.Model, feeds: Mapping[str, Array], wanted: Iterable[str] 
             raise InvalidArgument("no tensor of the graph has this name", where="feeds", got=repr(printable(name)))
     environment = {values[name]: widened(np.asarray(array)) for name, array in feeds.items()}
     ends = [values[name] for name in names]
-    needed = {value for node in _needed(model.graph, ends, environment) for value in _reads(node)} | set(ends)
+    needed = {value for node in _needed(model.graph, ends, environment) for value in reads(node)} | set(ends)
     inputs = [v for v in model.graph.inputs if v in needed and v not in environment and v.const_value is None]
     if inputs:
         missing = [value.name for value in inputs]
@@ -63,29 +64,12 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _inner(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if not attribute.is_ref() and attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif not attribute.is_ref() and attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
-
-
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node reads, with what the graphs in it read."""
-    yield from (value for value in node.inputs if value is not None)
-    for graph in _inner(node):
-        yield from graph.outputs
-        for below in graph:
-            yield from _reads(below)
-
-
 def _where(node: ir.Node) -> str:
     return printable(node.name or next((value.name for value in node.outputs if value.name), "") or node.op_type)
 
 
 def _no_reference(node: ir.Node, why: str = "") -> InvalidArgument:
-    kind = f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+    kind = f"{node.domain}::{node.op_type}" if not is_standard(node) else node.op_type
     return InvalidArgument(
         f"the operator has no float64 reference{why and f' ({why})'}", where=_where(node), got=printable(kind)
     )
@@ -111,7 +95,7 @@ class _Run:
         nodes = _needed(graph, wanted, local)
         last: dict[ir.Value, int] = {}
         for index, node in enumerate(nodes):
-            last.update(dict.fromkeys(_reads(node), index))
+            last.update(dict.fromkeys(reads(node), index))
             last.update(dict.fromkeys((value for value in node.outputs if value not in last), index))
         over: dict[int, list[ir.Value]] = {}
         for value, index in last.items():
@@ -132,17 +116,16 @@ class _Run:
         attributes = _resolved(node, given)
         function = self._functions.get(node.op_identifier())
         try:
-            if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            if node.op_type == "If" and is_standard(node):
                 return self._if(node, environment, given, opsets)
-            if node.op_type == "Loop" and node.domain in ("", "ai.onnx"):
+            if node.op_type == "Loop" and is_standard(node):
                 return self._loop(node, environment, given, opsets)
             inputs = [None if value is None else _read(value, environment) for value in node.inputs]
             if function is not None:
                 return self._function(function, inputs, attributes)
-            if node.domain not in ("", "ai.onnx") or node.op_type in REFUSED or any(_inner(node)):
+            if not is_standard(node) or node.op_type in REFUSED or any(inner_graphs(node)):
                 raise _no_reference(node)
-            opset = opsets.get("", opsets.get("ai.onnx", 0))
-            return self._operator(node, inputs, attributes, opset)
+            return self._operator(node, inputs, attributes, opset_of(opsets))
         except ConvfoldError:
             raise
         except Exception as error:
@@ -213,7 +196,7 @@ def _needed(graph: ir.Graph, wanted: list[ir.Value], known: Mapping[ir.Value, An
     for node in reversed(graph):
         if any(value in needed and value not in known for value in node.outputs):
             nodes.append(node)
-            needed.update(_reads(node))
+            needed.update(reads(node))
     return nodes[::-1]
 
 

@@ -6,6 +6,7 @@ import math
 
 import onnx_ir as ir
 
+from convfold.graph.onnx.nodes import is_standard
 from convfold.graph.onnx.shapes import Shape, Shapes
 
 __all__ = ["macs_of"]
@@ -17,7 +18,7 @@ def macs_of(node: ir.Node, shapes: Shapes) -> tuple[int, int]:
     A convolution counts ``positions * O * I/g * taps``, a product ``M * K * N`` for each batch, a recurrent layer
     ``steps * batch * directions * gates * H * (I + H)``.
     """
-    count = _COUNTS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    count = _COUNTS.get(node.op_type) if is_standard(node) else None
     read = [None if value is None else shapes.shape(value, 0) for value in node.inputs]
     given = [shape for shape in read[:3] if shape is not None]
     out = shapes.shape(node.outputs[0], 0) if node.outputs and node.outputs[0].name else None

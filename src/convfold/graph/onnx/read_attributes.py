@@ -8,6 +8,7 @@ from __future__ import annotations
 import onnx
 
 from convfold.errors import InvalidArgument
+from convfold.graph.onnx.nodes import is_standard
 from convfold.graph.onnx.read_parts import node_name, printable
 
 __all__ = ["check_attributes", "check_weights"]
@@ -38,7 +39,7 @@ def check_attributes(node: onnx.NodeProto, where: str) -> None:
                 f"{node_name(node)} has an impossible 'max_skip_count'", where=where, got=attribute.i,
                 expected=f"at most {_SKIPS}",
             )  # fmt: skip
-        if node.op_type not in _WINDOWED or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in _WINDOWED or not is_standard(node):
             continue
         numbers = list(attribute.ints) if attribute.ints else [attribute.i] if attribute.HasField("i") else []
         least = 1 if attribute.name in _COUNTS else -_MOST
@@ -64,7 +65,7 @@ def check_weights(graph: onnx.GraphProto, where: str) -> None:
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     replaced = {info.name for info in graph.input}
     for node in graph.node:
-        if node.op_type not in ("Conv", "ConvTranspose") or node.domain not in ("", "ai.onnx") or len(node.input) < 2:
+        if node.op_type not in ("Conv", "ConvTranspose") or not is_standard(node) or len(node.input) < 2:
             continue
         shape = shapes.get(node.input[1])
         if shape is None or node.input[1] in replaced:

@@ -86,8 +86,8 @@ def _check_embedded(tensor: TensorProto, expected: int, where: str) -> None:
     # Few writers use the typed fields, whose numbers may be too many, too few, too large, or of another type.
     try:
         onnx.numpy_helper.to_array(tensor)
-    except Exception:
-        raise _bad(tensor, "does not fill its shape", where, expected=list(tensor.dims)) from None
+    except Exception as error:
+        raise _bad(tensor, "does not fill its shape", where, expected=list(tensor.dims)) from error
 
 
 def _entries(tensor: TensorProto, expected: int, where: str) -> tuple[str, int, int]:

@@ -8,6 +8,7 @@ import onnx
 from onnx import defs
 
 from convfold.errors import InvalidArgument, UnknownName
+from convfold.graph.onnx.nodes import STANDARD, is_standard
 from convfold.graph.onnx.read_parts import node_name, nodes, printable
 
 __all__ = ["OLDEST", "RUNTIME_DOMAINS", "check_operators"]
@@ -30,7 +31,6 @@ RUNTIME_DOMAINS = frozenset(
         "org.pytorch.aten",
     }
 )
-_OURS = ("", "ai.onnx")
 
 
 def check_operators(proto: onnx.ModelProto, where: str) -> None:
@@ -41,7 +41,7 @@ def check_operators(proto: onnx.ModelProto, where: str) -> None:
         for node in nodes(part.graph if isinstance(part, onnx.ModelProto) else part):
             if (node.domain, node.op_type) in functions:
                 continue
-            if node.domain in _OURS:
+            if is_standard(node):
                 _check_exists(node, opset, where)
             elif node.domain not in RUNTIME_DOMAINS:
                 raise InvalidArgument(
@@ -56,13 +56,13 @@ def check_operators(proto: onnx.ModelProto, where: str) -> None:
 
 def _opset(part: onnx.ModelProto | onnx.FunctionProto, where: str) -> int | None:
     """The version of onnx's operators; None where the part imports none and uses none."""
-    versions = [entry.version for entry in part.opset_import if entry.domain in _OURS]
+    versions = [entry.version for entry in part.opset_import if entry.domain in STANDARD]
     newest = defs.onnx_opset_version()
     what = "the opset of ai.onnx"
     if isinstance(part, onnx.FunctionProto):
         what = f"{what} in function {printable(part.name)!r}"
     if not versions:
-        used = isinstance(part, onnx.ModelProto) or any(node.domain in _OURS for node in nodes(part))
+        used = isinstance(part, onnx.ModelProto) or any(is_standard(node) for node in nodes(part))
         if not used:
             return None
         raise InvalidArgument(f"{what} is missing", where=where, expected=f"{OLDEST} to {newest}")

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from convfold.errors import InvalidArgument
 from convfold.graph.onnx.constants import FileConstants, is_deterministic
+from convfold.graph.onnx.nodes import is_standard
 from convfold.graph.onnx.types import run_node
 from convfold.graph.sizes import Pair, Sizes
 
@@ -131,7 +132,8 @@ def probe_shapes(model: ir.Model, example: dict[str, Shape]) -> list[dict[str, S
 class Shapes:
     """What is known of each tensor by name: its sizes at both points, its type; of what follows sizes, the elements.
 
-    A tensor that is not listed in `dims` has an unknown shape. `fixed` says that the two points are one.
+    A tensor that is not listed in `dims` has an unknown shape. `versions` are the opsets by domain, that of onnx's own
+    operators under ""; `fixed` says that the two points are one.
     """
 
     constants: FileConstants
@@ -172,7 +174,7 @@ class Shapes:
     def follows_sizes(self, node: ir.Node) -> bool:
         """Whether a node computes on sizes alone; its results are then noted, as constants where they are the same
         at both points."""
-        if node.domain not in ("", "ai.onnx") or not is_deterministic(node):
+        if not is_deterministic(node):
             return False
         given = [value for value in node.inputs if value is not None]
         if node.op_type in ("Shape", "Size"):
@@ -232,7 +234,7 @@ class Shapes:
                 self.dtypes[value.name or ""] = value.dtype
 
     def _infer(self, node: ir.Node, point: int) -> list[tuple[Shape | None, ir.DataType | None]] | None:
-        domain = "" if node.domain == "ai.onnx" else node.domain
+        domain = "" if is_standard(node) else node.domain
         version = self.versions.get(domain)
         if version is None or not onnx.defs.has(node.op_type, domain):
             return None

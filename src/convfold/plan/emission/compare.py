@@ -17,12 +17,12 @@ from convfold.graph.program import Concat, Linear, Program
 from convfold.graph.weights import Weights
 from convfold.plan.emission.borders import borders_of, respond
 from convfold.plan.emission.change import Change
-from convfold.plan.emission.grounds import grounds
+from convfold.plan.emission.grounds import behind, between, grounds
 from convfold.plan.emission.magnitude import length, magnitude
 from convfold.plan.emission.repeat import repeated_step
 from convfold.plan.emission.small import small_shapes
 from convfold.plan.emission.sums import conv_dims
-from convfold.verify.certificate import Certificate, Probe, compare
+from convfold.verify.certificate import Certificate, Probe, compare, gamma
 
 __all__ = ["check", "probe"]
 
@@ -49,7 +49,7 @@ def probe(change: Change, value: int, weights: Weights) -> Certificate:
     ``|before - after| <= gamma_L * S`` with S a bound of the sum of the absolute terms of the original, channel by
     channel, and L = 2*L_before + L_after roundings (see `convfold.verify.linear.certify`).
     """
-    inside, roots = _behind(change, value)
+    inside, roots = behind(change, value)
     found, near = _certificate({}, float("inf"), 0.0, 0.0, 0.0), None
     for ground, alone in grounds(change, value, roots):
         near = ground if near is None else near
@@ -75,7 +75,7 @@ def _compared(
     The sum of the absolute terms is that of the values `near`, wherever these are computed from.
     """
     generator = torch.Generator().manual_seed(value)
-    spans = _between(change, value, near)
+    spans = between(change, value, near)
     small = small_shapes(change, value, inside, ground, spans) if ground == roots else {}
     # Where a constant has positions of its own, only the captured size will do.
     for sizes in [small, {}] if small else [{}]:
@@ -91,9 +91,7 @@ def _compared(
     got = _evaluate(change, value, inside, known, weights)
     scale, path = magnitude(change, value, spans, known, before, weights)
     rounds = 2 * path + length(change, value, inside)
-    unit = torch.finfo(torch.float64).eps / 2
-    bound = rounds * unit / (1 - rounds * unit)
-    return _certificate(known, *compare(before[value], got, scale), bound)
+    return _certificate(known, *compare(before[value], got, scale), gamma(rounds))
 
 
 def _certificate(
@@ -101,32 +99,6 @@ def _certificate(
 ) -> Certificate:
     shapes = tuple(tuple(x.shape) for x in known.values())
     return Certificate.of([Probe("random", shapes, error, bound, border, interior)], [None], _SCALE, "float64")
-
-
-def _behind(change: Change, value: int) -> tuple[list[int], list[int]]:
-    """The new values that the definition of `value` needs, itself last, and the original ones that they read."""
-    inside, roots, stack = [], [], [value]
-    while stack:
-        current = stack.pop()
-        if current in inside or current in roots:
-            continue
-        if current == value or current >= change.count:
-            inside.append(current)
-            stack += change.after.nodes[current].inputs
-        else:
-            roots.append(current)
-    return sorted(inside, key=lambda v: change.time[v]), sorted(roots)
-
-
-def _between(change: Change, value: int, roots: list[int]) -> list[int]:
-    """The original values from `roots` to `value`, in order."""
-    found, stack = set(), [value]
-    while stack:
-        current = stack.pop()
-        if current not in found and current not in roots and current in change.before.nodes:
-            found.add(current)
-            stack += change.before.nodes[current].inputs
-    return sorted(found)
 
 
 def _draw(change: Change, root: int, sizes: dict[int, tuple[int, ...]], generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a comparison draws at random: values of the original of which none follows from another."""
+"""What a comparison rests on: what a new definition reads, and the values of the original that are drawn at random."""
 
 from __future__ import annotations
 
@@ -6,10 +6,39 @@ from collections.abc import Iterable, Iterator
 
 from convfold.plan.whole import Programs
 
-__all__ = ["grounds"]
+__all__ = ["behind", "between", "grounds"]
 
 # How many steps above what a definition reads the original's values may have to start.
 _ABOVE = 4
+
+
+def behind(change: Programs, value: int) -> tuple[list[int], list[int]]:
+    """The new values that the definition of `value` needs, sources first, itself last; the original ones they read."""
+    count = len(change.before.values)
+    inside: dict[int, None] = {}
+    roots: set[int] = set()
+    stack = [(value, False)]
+    while stack:
+        current, done = stack.pop()
+        if done:
+            inside[current] = None
+        elif current != value and current < count:
+            roots.add(current)
+        elif current not in inside:
+            stack.append((current, True))
+            stack += [(source, False) for source in change.after.nodes[current].inputs]
+    return list(inside), sorted(roots)
+
+
+def between(change: Programs, value: int, ground: Iterable[int]) -> list[int]:
+    """The original values from `ground` to `value`, in order."""
+    found, stack, ends = set[int](), [value], set(ground)
+    while stack:
+        current = stack.pop()
+        if current not in found and current not in ends and current in change.before.nodes:
+            found.add(current)
+            stack += change.before.nodes[current].inputs
+    return sorted(found)
 
 
 def grounds(change: Programs, value: int, roots: list[int]) -> Iterator[tuple[list[int], bool]]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
-from torch import Tensor
 
 from convfold.errors import InvalidArgument
 from convfold.graph.onnx.captured import CapturedFile
 from convfold.graph.onnx.evaluate import evaluate
 from convfold.graph.program import Linear, Node, Program, is_identity
 from convfold.graph.weights import Weights
-from convfold.plan.emission.grounds import grounds
+from convfold.plan.emission.grounds import behind, between, grounds
 from convfold.plan.emission.magnitude import length, magnitude
 from convfold.plan.onnx.emit import emit
-from convfold.verify.certificate import Certificate, Probe, compare
+from convfold.verify.certificate import Certificate, Probe, compare, gamma
 
 __all__ = ["check"]
 
@@ -81,12 +79,11 @@ def _without(casts: frozenset[str], model: ir.Model) -> ir.Model:
 
 
 def _is_heavy(node: Node) -> bool:
-    maps = [term.map for term in node.terms] if isinstance(node, Linear) else []
-    return any(m.rows * m.cols // m.groups * prod(axis.kernel for axis in m.window) > _HEAVY for m in maps if m.dense)
+    return isinstance(node, Linear) and any(term.map.parameters > _HEAVY for term in node.terms if term.map.dense)
 
 
 def _compared(captured: CapturedFile, programs: _Pair, model: ir.Model, value: int) -> Certificate | None:
-    inside, roots = _behind(programs, value)
+    inside, roots = behind(programs, value)
     found: Certificate | None = None
     for ground, alone in grounds(programs, value, roots):
         new = _on(captured, programs, model, value, inside, roots, ground)
@@ -95,25 +92,6 @@ def _compared(captured: CapturedFile, programs: _Pair, model: ir.Model, value: i
         if found or (new is not None and alone):
             break
     return found
-
-
-def _behind(programs: _Pair, value: int) -> tuple[list[int], list[int]]:
-    """The new values that the definition of `value` needs, in order, itself last, and the old ones that they read."""
-    count = len(programs.before.values)
-    inside: list[int] = []
-    roots: set[int] = set()
-    stack = [(value, False)]
-    while stack:
-        current, done = stack.pop()
-        if done:
-            inside.append(current)
-        elif current == value or current >= count:
-            if current not in inside:
-                stack.append((current, True))
-                stack += [(source, False) for source in programs.after.nodes[current].inputs]
-        else:
-            roots.add(current)
-    return list(dict.fromkeys(inside)), sorted(roots)
 
 
 def _on(
@@ -129,7 +107,7 @@ def _on(
     generator = np.random.default_rng(value)
     names = captured.names
     known = {number: _draw(programs, number, generator) for number in ground if number in names}
-    spans = _between(programs, value, ground)
+    spans = between(programs, value, ground)
     wanted = [number for number in (*roots, *spans) if number in names and number not in known]
     try:
         feeds = {names[number]: array for number, array in known.items()}
@@ -145,29 +123,11 @@ def _on(
         programs, value, spans, {n: seen[n] for n in ground if n in seen}, reference, Weights(captured.tensor)
     )
     rounds = 2 * path + length(programs, value, inside)
-    unit = torch.finfo(torch.float64).eps / 2
-    bound = rounds * unit / (1 - rounds * unit)
     other = torch.from_numpy(np.ascontiguousarray(got))
     shapes = tuple(tuple(array.shape) for array in known.values())
-    probe = Probe("random", shapes, *_figures(seen[value], other, scale, bound))
+    error, border, interior = compare(seen[value], other, scale)
+    probe = Probe("random", shapes, error, gamma(rounds), border, interior)
     return Certificate.of([probe], [None], _SCALE, "float64")
-
-
-def _figures(before: Tensor, after: Tensor, scale: Tensor, bound: float) -> tuple[float, float, float, float]:
-    error, border, interior = compare(before, after, scale)
-    return error, bound, border, interior
-
-
-def _between(programs: _Pair, value: int, ground: list[int]) -> list[int]:
-    """The original values from `ground` to `value`, in order."""
-    found: set[int] = set()
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        if current not in found and current not in ground and current in programs.before.nodes:
-            found.add(current)
-            stack += programs.before.nodes[current].inputs
-    return sorted(found)
 
 
 def _draw(programs: _Pair, number: int, generator: np.random.Generator) -> np.ndarray[Any, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx_ir as ir
 
 from convfold.errors import NotFoldable, Refusal
@@ -30,8 +28,7 @@ def emit(captured: CapturedFile, after: Program) -> ir.Model:
     """
     writer = Writer(captured, after)
     idle = {name for name, value in writer.graph.initializers.items() if not value.uses()}
-    whole = replace(after, outputs=(*after.outputs, *sorted(captured.alive)))
-    for number in whole.live():
+    for number in after.live(sorted(captured.alive)):
         _write(writer, number)
     prune(writer, idle)
     try:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from convfold.geometry import Axis
 from convfold.graph.maps import Given, Map
 from convfold.graph.onnx.captured import CapturedFile
+from convfold.graph.onnx.nodes import opset_of
 
 __all__ = ["pad_behind"]
 
@@ -33,7 +34,7 @@ def _zeros(captured: CapturedFile, node: ir.Node, rank: int) -> list[int] | None
     mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
     if mode != "constant":
         return None
-    if captured.model.opset_imports.get("", 0) < _INPUTS:
+    if opset_of(captured.model.opset_imports) < _INPUTS:
         value = node.attributes["value"].as_float() if "value" in node.attributes else 0.0
         return list(node.attributes["pads"].as_ints()) if value == 0 else None
     given = [value.name for value in node.inputs if value is not None and value.name]

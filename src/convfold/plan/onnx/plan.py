@@ -12,7 +12,8 @@ import onnx_ir as ir
 from convfold.cost import Totals
 from convfold.errors import InvalidArgument, NotFoldable, Refusal
 from convfold.graph.onnx.captured import CapturedFile
-from convfold.graph.program import Linear, Program
+from convfold.graph.onnx.nodes import opset_of
+from convfold.graph.program import Node, Program, parameters_of
 from convfold.plan.by_graph import OBJECTIVES
 from convfold.plan.explain import describe_node, graphs, operator_rows
 from convfold.plan.explanation import Explanation, explanation
@@ -24,14 +25,14 @@ from convfold.plan.regions import Region
 from convfold.plan.search.price import FREE, Price, Pricer
 from convfold.plan.search.search import Rewritten
 from convfold.plan.table import render
-from convfold.plan.whole import Part, parts_of
+from convfold.plan.whole import Part, Replanned, parts_of
 from convfold.verify import Certificate
 
 __all__ = ["FilePlan", "FileWhole", "plan_file", "totals_of"]
 
 
 @dataclass
-class FileWhole:
+class FileWhole(Replanned):
     """A captured file, the program that shall take the place of its own, and its parts."""
 
     captured: CapturedFile
@@ -40,14 +41,6 @@ class FileWhole:
     kept: frozenset[int]
     refusals: list[Refusal]
     pricer: Pricer
-
-    @property
-    def before(self) -> Program:
-        return self.captured.program
-
-    @property
-    def after(self) -> Program:
-        return self.found.program
 
     def module_of(self, value: int) -> str:
         """The module, or else the node, that computes a value."""
@@ -69,6 +62,11 @@ class FilePlan:
     refusals: tuple[Refusal, ...]
     objective: str
     certificates: dict[tuple[str, ...], Certificate] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The sizes that the plan holds for: a file says itself which ones it takes."""
+        return ()
 
     @property
     def before(self) -> Totals:
@@ -109,22 +107,11 @@ class FilePlan:
 
 def totals_of(captured: CapturedFile, program: Program, pricer: Pricer, model: ir.Model) -> Totals:
     """What a program of a file executes, and the elements of the weights of the model that it is written as."""
-    total = _total(program, pricer, {*program.live(), *_above(program, captured.alive)}, captured.program)
+    total = _total(program, pricer, program.live(captured.alive), captured.program)
     held = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
     weights = [tensor for tensor in held if tensor.dtype.is_floating_point()]
     params = sum(math.prod(int(size) for size in tensor.shape) for tensor in weights)
     return Totals(total.macs, total.convolutions, total.operators, params)
-
-
-def _above(program: Program, values: Iterable[int]) -> set[int]:
-    found: set[int] = set()
-    stack = list(values)
-    while stack:
-        value = stack.pop()
-        if value not in found:
-            found.add(value)
-            stack += program.nodes[value].inputs if value in program.nodes else ()
-    return found
 
 
 def _total(program: Program, pricer: Pricer, values: Iterable[int], before: Program) -> Price:
@@ -143,7 +130,7 @@ def plan_file(captured: CapturedFile, name: str, objective: str = "macs", pricin
     """
     if objective not in OBJECTIVES:
         raise InvalidArgument("unknown objective", got=repr(objective), expected=f"one of {', '.join(OBJECTIVES)}")
-    prices = pricing or pricer(captured.open, captured.model.opset_imports.get("", 0))
+    prices = pricing or pricer(captured.open, opset_of(captured.model.opset_imports))
     kept: set[int] = set()
     refusals = list(captured.refusals)
     while True:
@@ -178,7 +165,7 @@ def _region(whole: FileWhole, part: Part) -> Region:
     """A part as a person reads it: the modules or nodes that it takes in, and what becomes of them."""
     program, nodes = whole.before, whole.before.nodes
     values = [value for value in sorted(part.values) if value in nodes]
-    places = {whole.before.values[value].place.module: whole.before.values[value].place for value in values}
+    places = dict.fromkeys(program.values[value].place.module for value in values)
     after = [describe_node(whole.after.nodes[value]) for value in sorted(part.changed) if value in whole.after.nodes]
     return Region(
         tuple(places) or ("",),
@@ -193,16 +180,5 @@ def _region(whole: FileWhole, part: Part) -> Region:
     )
 
 
-def _figures(total: Price, nodes: Iterable[object]) -> Totals:
-    return Totals(total.macs, total.convolutions, total.operators, sum(map(_parameters, nodes)))
-
-
-def _parameters(node: object) -> int:
-    if not isinstance(node, Linear):
-        return 0
-    maps = [term.map for term in node.terms]
-    count = sum(
-        m.rows * m.cols // m.groups * math.prod(axis.kernel for axis in m.window) if m.dense
-        else m.rows if m.kind == "diagonal" else 0 for m in maps
-    )  # fmt: skip
-    return count + (0 if node.shift is None else max((m.rows for m in maps), default=0))
+def _figures(total: Price, nodes: Iterable[Node | None]) -> Totals:
+    return Totals(total.macs, total.convolutions, total.operators, sum(map(parameters_of, nodes)))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx_ir as ir
 
+from convfold.graph.onnx.nodes import inner_graphs, reads
 from convfold.plan.onnx.sizes import known_sizes, written_sizes
 from convfold.plan.onnx.writer import INITIALISERS_ALONE, Writer
 
@@ -34,30 +33,12 @@ def prune(writer: Writer, idle: set[str]) -> None:
         del writer.graph.initializers[name]
 
 
-def _reads(node: ir.Node) -> Iterator[ir.Value]:
-    """What a node reads, what the graphs inside it read included."""
-    yield from (value for value in node.inputs if value is not None)
-    for graph in _graphs(node):
-        yield from graph.outputs
-        for inner in graph:
-            yield from _reads(inner)
-
-
 def _let_go(node: ir.Node) -> None:
     """Have the graphs inside a node, which goes, read nothing."""
-    for graph in _graphs(node):
+    for graph in inner_graphs(node):
         for inner in ir.traversal.RecursiveGraphIterator(graph):
             for index, _ in enumerate(inner.inputs):
                 inner.replace_input_with(index, None)
-
-
-def _graphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """The graphs inside a node."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def _needed(writer: Writer) -> set[ir.Node]:
@@ -71,7 +52,7 @@ def _needed(writer: Writer) -> set[ir.Node]:
         if node is None or node.graph is not writer.graph or node in needed:
             continue
         needed.add(node)
-        stack += _reads(node)
+        stack += reads(node)
     return needed
 
 
@@ -118,10 +99,10 @@ class _Computed:
                 self._there[current] = number is None or number in self._writer.of
                 stack.pop()
                 continue
-            missing = [v for v in _reads(node) if v not in self._there]
+            missing = [v for v in reads(node) if v not in self._there]
             if missing:
                 stack += missing
                 continue
-            self._there[current] = all(self._there[v] for v in _reads(node))
+            self._there[current] = all(self._there[v] for v in reads(node))
             stack.pop()
         return self._there[value]

@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 
 from convfold.graph.onnx.captured import CapturedFile
+from convfold.graph.onnx.nodes import opset_of
 from convfold.graph.program import Concat, Linear, Node, Opaque, Program, Value
 from convfold.plan.onnx.emit import emit
 from convfold.plan.onnx.forms import Summand, form_of
@@ -36,7 +37,7 @@ class FileStopwatch(Timings):
 
     def __init__(self, captured: CapturedFile, cache: Path | None = None) -> None:
         super().__init__(cache)
-        self._captured, self._opset = captured, _opset(captured)
+        self._captured, self._opset = captured, opset_of(captured.model.opset_imports)
         self._counted = pricer(captured.open, self._opset)
         self._threads = torch.get_num_threads()
         machine = platform.processor() or platform.machine()
@@ -127,13 +128,9 @@ def _of_one_node(captured: CapturedFile, operator: str, sources: Sequence[Value]
     node = ir.node(operator, inputs)
     out = node.outputs[0]
     out.name, out.type, out.shape = "y", ir.TensorType(float_type(value.dtype)), ir.Shape(value.shape)
-    graph = ir.Graph(inputs, [out], nodes=[node], opset_imports={"": _opset(captured)}, name="alone")
+    imports = {"": opset_of(captured.model.opset_imports)}
+    graph = ir.Graph(inputs, [out], nodes=[node], opset_imports=imports, name="alone")
     return ir.Model(graph, ir_version=captured.model.ir_version)
-
-
-def _opset(captured: CapturedFile) -> int:
-    imports = captured.model.opset_imports
-    return imports.get("", imports.get("ai.onnx", 0))
 
 
 def _renumbered(node: Linear | Concat, numbers: dict[int, int]) -> Linear | Concat:

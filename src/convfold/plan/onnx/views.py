@@ -6,15 +6,13 @@ and concatenations lie between. ``T(f(T'(x))) = f'(x)`` where T undoes T', f' be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import onnx_ir as ir
 
 from convfold.errors import NotFoldable
 from convfold.graph.layout import Layout, identity, reshaped
 from convfold.graph.maps import IDENTITY, Map, is_pointwise, seen
 from convfold.graph.onnx.captured import CapturedFile
+from convfold.graph.onnx.nodes import VIEWS, transposition
 from convfold.graph.program import Concat, Elementwise, Linear, Node, Program, Spatial, Term, Value, is_identity
 from convfold.graph.rules.views import shuffled
 from convfold.graph.sizes import Pair
@@ -26,7 +24,6 @@ from convfold.plan.search.search import Accepted
 __all__ = ["LAW", "settled"]
 
 LAW = "changes of layout that undo each other are none: what acts on channels moves past them"
-_VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 
 
 def settled(
@@ -59,8 +56,7 @@ class _Settling:
         self.ends: dict[int, Linear] = {}
 
     def run(self) -> tuple[Program, tuple[Accepted, ...]] | None:
-        whole = replace(self.program, outputs=(*self.program.outputs, *sorted(self.captured.alive)))
-        for number in whole.live():
+        for number in self.program.live(sorted(self.captured.alive)):
             node = self.program.nodes.get(number)
             if node is None or number in self.kept or self.sizes.pairs(number) is None:
                 continue
@@ -93,7 +89,7 @@ class _Settling:
         return self._concat(number, node, views) if isinstance(node, Concat) else None
 
     def _spatial(self, number: int, node: Spatial) -> _View | None:
-        if self.captured.nodes[node.like].op_type not in _VIEWS:
+        if self.captured.nodes[node.like].op_type not in VIEWS:
             return None
         padded = self._padded(number, node)
         if padded is not None:
@@ -118,14 +114,12 @@ class _Settling:
         pad = self.program.nodes.get(node.source)
         if not isinstance(pad, Spatial) or self.captured.nodes[pad.like].op_type != "Pad" or node.source in self.kept:
             return None
-        order = _order(self.captured.nodes[node.like], len(self.values[number].shape))
-        m = (
-            None
-            if order is None
-            else pad_behind(self.captured, self.captured.nodes[pad.like], order, self.values[number].shape[1])
-        )
+        order = transposition(self.captured.nodes[node.like], len(self.values[number].shape))
         before = self.sizes.pairs(pad.source)
-        if m is None or order is None or before is None:
+        if order is None or before is None:
+            return None
+        m = pad_behind(self.captured, self.captured.nodes[pad.like], order, self.values[number].shape[1])
+        if m is None:
             return None
         below = self.views.get(pad.source)
         base = None if below is None else self.sizes.pairs(below.base)
@@ -140,7 +134,7 @@ class _Settling:
     def _step(self, number: int, layout: Layout, after: tuple[Pair, ...] | None) -> Layout | None:
         node = self.program.nodes[number]
         assert isinstance(node, Spatial)
-        order = _order(self.captured.nodes[node.like], len(layout))
+        order = transposition(self.captured.nodes[node.like], len(layout))
         if order is None:
             return None if after is None else reshaped(layout, after)
         return tuple(layout[axis] for axis in order)
@@ -287,10 +281,3 @@ class _Settling:
             assert steps is not None
             shape = [one for one, _ in steps[-1]]
         return replace(base, shape=tuple(shape))
-
-
-def _order(node: ir.Node, rank: int) -> Sequence[int] | None:
-    """For each axis after a transposition the one before; None for other nodes."""
-    if node.op_type != "Transpose":
-        return None
-    return node.attributes["perm"].as_ints() if "perm" in node.attributes else range(rank)[::-1]

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from convfold.errors import NotFoldable, Refusal
 from convfold.graph.onnx.captured import CapturedFile
+from convfold.graph.onnx.nodes import opset_of
 from convfold.graph.program import Program
 from convfold.graph.sizes import Pair
 from convfold.plan.onnx.tensors import Make, lazily
@@ -32,8 +33,7 @@ class Writer:
         self.captured, self.after = captured, after
         self.model = captured.model.clone()
         self.graph = self.model.graph
-        imports = self.graph.opset_imports
-        self.opset = imports[""] if "" in imports else imports["ai.onnx"]
+        self.opset = opset_of(self.graph.opset_imports)
         if self.opset < _OLDEST:
             reason = f"it needs operator set {_OLDEST} or newer, the file has {self.opset}"
             raise NotFoldable(Refusal("region", reason, hint="Convert it with onnx.version_converter first."))

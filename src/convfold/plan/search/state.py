@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -10,7 +10,12 @@ from convfold.graph.maps import Given
 from convfold.graph.program import Concat, Elementwise, Linear, Node, Program, Spatial, Value
 from convfold.plan.search.price import FREE, Price, Pricer, price
 
-__all__ = ["Draft", "Outcome", "State"]
+__all__ = ["Defined", "Draft", "Foresight", "Outcome", "State"]
+
+# A definition of a value: its number, what it is, and whether it is the frontend's own.
+Defined = tuple[int, Node, bool]
+# The difference that new definitions make in place of old ones, where it is known without measuring to be a loss.
+Foresight = Callable[[Program, Sequence[Defined], Sequence[Defined]], Price | None]
 
 
 @dataclass
@@ -48,8 +53,10 @@ class State:
         alive: frozenset[int] = frozenset(),
     ) -> None:
         # With all that is computed on the way: what stays alive may be read by nothing, and still has sources.
-        live = set(replace(program, outputs=(*program.outputs, *kept, *alive)).live()) | kept
+        live = set(program.live((*kept, *alive)))
         self.pricer = pricer
+        # Where a price is measured, what is known beforehand to be dearer need not be.
+        self.foreseen: Foresight | None = getattr(pricer, "foreseen", None)
         self.values = list(program.values)
         self._count = len(program.values)
         self.nodes: dict[int, Node] = {n: node for n, node in program.nodes.items() if n in live}
@@ -126,27 +133,39 @@ class State:
         """The difference that `draft` makes, dead values counted. Nothing is changed."""
         self.values += draft.fresh
         try:
-            change = FREE
             lost: dict[int, set[int]] = {}
             gained: dict[int, set[int]] = {}
             for number, node in draft.changes.items():
                 old = self.nodes.get(number)
-                change = change.plus(self.pricer(self.program, number, node, node is self.original.get(number)))
-                if old is not None:
-                    change = change.minus(self.prices[number])
-                    for source in old.inputs:
-                        lost.setdefault(source, set()).add(number)
+                for source in old.inputs if old is not None else ():
+                    lost.setdefault(source, set()).add(number)
                 for source in node.inputs:
                     gained.setdefault(source, set()).add(number)
-            dead = self._dead(draft, lost, gained)
-            for number in dead:
-                new = draft.changes.get(number)
-                # The old price of a redefined value is off already.
-                gone = self.prices[number] if new is None else self.pricer(self.program, number, new, False)
-                change = change.minus(gone)
-            return Outcome(change, frozenset(dead))
+            dead = frozenset(self._dead(draft, lost, gained))
+            new = [
+                (number, node, node is self.original.get(number))
+                for number, node in draft.changes.items()
+                if number not in dead
+            ]
+            gone = [number for number in dict.fromkeys((*draft.changes, *dead)) if number in self.nodes]
+            return Outcome(self._foreseen(new, gone) or self._change(new, gone), dead)
         finally:
             del self.values[len(self.values) - len(draft.fresh) :]
+
+    def _change(self, new: list[Defined], gone: list[int]) -> Price:
+        change = FREE
+        for defined in new:
+            change = change.plus(self.pricer(self.program, *defined))
+        for number in gone:
+            change = change.minus(self.prices[number])
+        return change
+
+    def _foreseen(self, new: list[Defined], gone: list[int]) -> Price | None:
+        """The difference where the prices tell without measuring that it is none to be made."""
+        if self.foreseen is None:
+            return None
+        old = [(number, self.nodes[number], self.nodes[number] is self.original.get(number)) for number in gone]
+        return self.foreseen(self.program, new, old)
 
     def _dead(self, draft: Draft, lost: dict[int, set[int]], gained: dict[int, set[int]]) -> set[int]:
         dead: set[int] = set()

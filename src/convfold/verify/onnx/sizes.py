@@ -6,6 +6,7 @@ import os
 
 from convfold.graph.onnx.constants import FileConstants
 from convfold.graph.onnx.given import GivenShapes, named_shapes
+from convfold.graph.onnx.nodes import opset_of
 from convfold.graph.onnx.read import read
 from convfold.graph.onnx.shapes import input_shapes, probe_shapes
 
@@ -18,7 +19,7 @@ def sizes_to_compare(path: str | os.PathLike[str], given: GivenShapes = ()) -> l
     Raises InvalidArgument for shapes that the file does not take, and what `read` raises.
     """
     model = read(path)
-    constants = FileConstants(model, model.opset_imports.get("", 0))
+    constants = FileConstants(model, opset_of(model.opset_imports))
     for node in model.graph:
         constants.note(node)
     example, _ = input_shapes(model, constants, named_shapes(model, given, os.fspath(path)))

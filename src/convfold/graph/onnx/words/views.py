@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from convfold.graph.onnx.nodes import VIEWS, transposition
 from convfold.graph.onnx.reading import Reading, word
+from convfold.graph.operation import RULES, Operation
 from convfold.graph.program import Node, Spatial
 
-__all__: list[str] = []
+__all__ = ["view_operation"]
+
+
+def view_operation(at: Reading) -> Operation | None:
+    """A change of layout as the operator of the rules that it is; None for other nodes."""
+    if at.node.op_type not in VIEWS:
+        return None
+    order = transposition(at.node, len(at.out.dims))
+    named = {"self": at.input(0)}
+    return at.operation("reshape", named) if order is None else at.operation("permute", {**named, "dims": list(order)})
 
 
 def _fixed(at: Reading, node: Node | None) -> Node | None:
@@ -17,17 +28,12 @@ def _fixed(at: Reading, node: Node | None) -> Node | None:
     return node
 
 
-@word("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def reshape(at: Reading) -> Node | None:
-    """The elements in order, in another shape."""
-    return _fixed(at, at.rule("reshape", self=at.input(0)))
-
-
-@word("Transpose")
-def transpose(at: Reading) -> Node | None:
-    """The axes in another order."""
-    order = at.attr("perm") or list(range(len(at.out.dims)))[::-1]
-    return _costs(at.rule("permute", self=at.input(0), dims=order))
+@word(*VIEWS)
+def view(at: Reading) -> Node | None:
+    """The elements in order, in another shape; or the axes in another order."""
+    op = view_operation(at)
+    node = None if op is None else RULES[op.name](op)
+    return _costs(node) if at.node.op_type == "Transpose" else _fixed(at, node)
 
 
 @word("DepthToSpace")
