@@ -4,6 +4,9 @@ from torch import nn
 
 import convfold
 from convfold import blocks
+from convfold.graph.maps import IDENTITY, Map
+from convfold.graph.program import Linear, ShiftGiven, Term
+from convfold.plan.explain import describe_node
 from convfold.plan.table import table
 from transform.models import noise, seeded
 
@@ -35,3 +38,11 @@ def test_lines_are_narrow_and_alike_regions_share_a_row() -> None:
 def test_long_cells_go_on_in_the_next_line() -> None:
     text = table(("a", "b"), [("one two three four", "x")], (10, 4))
     assert text.splitlines() == ["a        b", "----------", "one two  x", "  three", "  four"]
+
+
+def test_a_sum_is_called_one() -> None:
+    same, scaled = Term(IDENTITY, 0), Term(Map("diagonal", 4, 4, 1), 1)
+    assert describe_node(Linear((same, same))) == "sum of 2"
+    assert describe_node(Linear((same, same, same), ShiftGiven("b"), 1)) == "sum of 3 + bias"
+    assert describe_node(Linear((same,))) == "identity"
+    assert describe_node(Linear((same, scaled))) == "identity + scale per channel"

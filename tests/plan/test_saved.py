@@ -11,9 +11,8 @@ from torch import Tensor, nn
 import convfold
 from convfold import blocks
 from convfold.errors import FileProblem, InvalidArgument
-from transform.models import noise, relative, seeded
-
-X = noise(2, 3, 9, 9)
+from plan.mixed import X
+from transform.models import relative, seeded
 
 
 def mixed() -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from convfold.algebra import apply, op
 from convfold.algebra.readings.kernel import kernel
 from convfold.errors import InvalidArgument, InvalidType, NotEqual
 from convfold.verify import certify
+from convfold.verify.certificate import gamma
 from support.make import randomise
 from transform.models import noise
 
@@ -261,3 +263,10 @@ def test_the_bound_of_a_linear_region_is_rigorous_and_tight_enough() -> None:
     assert not certify(expression, faulty, ((5, 6),))
     x = noise(1, 4, 5, 6)
     assert (apply(faulty, x) - apply(conv, x)).abs().max() > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000, 10**9])
+def test_gamma_is_n_units_over_one_minus_n_units(count: int) -> None:
+    exact = Fraction(count, 2**53) / (1 - Fraction(count, 2**53))
+    assert abs(gamma(count) / exact - 1) <= 2.0**-50
+    assert gamma(0) == 0

@@ -24,7 +24,7 @@ from convfold.algebra.operators import (
     pointwise,
     sum_of,
 )
-from convfold.algebra.protocol import defines_op, has_hooks, has_op, op
+from convfold.algebra.protocol import defines_op, has_hooks, has_op, is_mixed, op
 from convfold.algebra.readings.apply import apply, uses_batch_statistics
 from convfold.algebra.readings.dense import dense
 from convfold.algebra.readings.kernel import kernel
@@ -63,6 +63,7 @@ __all__ = [
     "has_hooks",
     "has_op",
     "hollow",
+    "is_mixed",
     "join_blocks",
     "join_rows",
     "kernel",

@@ -19,7 +19,7 @@ from convfold.algebra.readings.kernel import kernel as read_kernel
 from convfold.errors import InvalidType, NotFoldable, Refusal
 from convfold.geometry import Axis, conv_window
 
-__all__ = ["defines_op", "has_hooks", "has_op", "kernel", "op"]
+__all__ = ["defines_op", "has_hooks", "has_op", "is_mixed", "kernel", "op"]
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -45,6 +45,15 @@ def has_hooks(module: nn.Module) -> bool:
 def defines_op(module: nn.Module) -> bool:
     """Whether the module's class gives its own equation; a submodule that is called "op" is none."""
     return callable(getattr(type(module), "op", None))
+
+
+def is_mixed(module: nn.Module) -> bool:
+    """Whether the module mixes its kernels per sample, and says itself what of it is static.
+
+    Such a class has ``simplified()``, an equal module that runs less (the module itself where there is nothing to
+    do), and ``absorbed(norm)``, the same with the batch normalisation after it folded in.
+    """
+    return all(callable(getattr(type(module), name, None)) for name in ("simplified", "absorbed"))
 
 
 def has_op(module: nn.Module) -> bool:

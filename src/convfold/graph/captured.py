@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from convfold.graph.conditions import Condition
 from convfold.graph.program import Program
 
 __all__ = ["Call", "Captured", "Constant", "Ref", "Size", "Step"]
@@ -78,7 +79,8 @@ class Captured:
     * `symbols`: for each symbol in `sizes`, the program's input (by position) and the axis that give its value;
     * `example`: the value of each symbol at the example inputs;
     * `hooked`: the paths of the modules that carry hooks of the user's, which did not run during the capture;
-    * `limits`: what the capture holds for only, in sentences (sizes that it could not leave open).
+    * `limits`: what the capture holds for only, in sentences (sizes that it could not leave open, or
+      that a branch of the forward looked at); `conditions`: the same, to be computed.
     """
 
     model: nn.Module
@@ -95,3 +97,4 @@ class Captured:
     example: dict[Any, int] = field(default_factory=dict)
     hooked: frozenset[str] = frozenset()
     limits: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()

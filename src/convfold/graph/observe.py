@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from convfold.algebra import has_hooks, has_op, twin
+from convfold.algebra import has_hooks, has_op, is_mixed, twin
 from convfold.errors import InvalidArgument
 from convfold.graph.flow import Call, Flow
 from convfold.graph.inputs import ExampleInputs, does_not_run, example_inputs
@@ -26,8 +26,8 @@ def module_paths(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def _is_unit(module: nn.Module) -> bool:
-    """Whether the flow regards this module as one linear operator; a Sequential is looked into."""
-    return has_op(module) and not isinstance(module, nn.Sequential)
+    """Whether the flow regards this module as one operator: a linear one, or a mixture of such; not a Sequential."""
+    return (has_op(module) or is_mixed(module)) and not isinstance(module, nn.Sequential)
 
 
 def flow_of(model: nn.Module, inputs: object = None) -> Flow:

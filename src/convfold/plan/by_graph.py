@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,14 +17,15 @@ from convfold.errors import ConvfoldWarning, NotFoldable, Refusal
 from convfold.graph import ExampleInputs
 from convfold.graph.capture import capture
 from convfold.graph.captured import Captured
-from convfold.graph.maps import Map
-from convfold.graph.program import Linear
+from convfold.graph.conditions import guard, guarded_by
+from convfold.graph.program import Linear, parameters_of
 from convfold.graph.weights import Weights
 from convfold.plan.emission import Emitted, check, emit
 from convfold.plan.explain import describe_node, graphs, left_alone, operator_rows
+from convfold.plan.gate import is_below
 from convfold.plan.regions import Region
 from convfold.plan.search.latency import Stopwatch
-from convfold.plan.search.price import FREE, Objective, Pricer, by_latency, by_macs, by_operators, price
+from convfold.plan.search.price import FREE, Objective, Price, Pricer, by_latency, by_macs, by_operators, price
 from convfold.plan.whole import Part, Whole, modules_of, plan_whole
 from convfold.verify import Certificate
 
@@ -46,12 +46,23 @@ class ByGraph:
     regions: tuple[Region, ...]
     refusals: tuple[Refusal, ...]
     blocking: tuple[Refusal, ...]
+    undone: tuple[frozenset[int], ...] = ()
+
+    @property
+    def change(self) -> Price:
+        """What all parts save together, as foretold."""
+        return self.whole.change
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The sizes that the plan holds for, in sentences; none where it holds for all."""
+        return self.whole.captured.limits
 
     def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]:
         """The folded copy, a certificate for each region, and a refusal for each that was rolled back."""
         certificates: dict[tuple[str, ...], Certificate] = {}
         rolled_back: list[Refusal] = []
-        undone: list[frozenset[int]] = []
+        undone = list(self.undone)
         whole, regions = self.whole, self.regions
         while True:
             emitted = emit(whole.captured, whole.after, self.model, Weights)
@@ -62,6 +73,7 @@ class ByGraph:
                 if not certificate:
                     wrong.append((part, region, certificate))
             if not wrong:
+                _guard(emitted.module, whole)
                 return emitted.module, certificates, rolled_back
             for part, region, certificate in wrong:
                 rolled_back.append(_rolled_back(region, certificate))
@@ -73,6 +85,18 @@ class ByGraph:
     def shadow(self) -> nn.Module:
         """The structure of the folded copy, on the meta device."""
         return self.structure.module
+
+    def without(self, own: frozenset[str], whole: frozenset[str]) -> ByGraph:
+        """The same with what these forwards compute themselves, or all below them, left as it is, and said why."""
+        captured, undone = self.whole.captured, []
+        for path in own:
+            inside = {c.number for c in captured.calls if c.path == path or (path in whole and is_below(c.path, path))}
+            undone.append(frozenset(value for value, number in captured.home.items() if number in inside))
+        found = _decided(self.model, captured, self.objective, self.pricer, tuple(undone))
+        reason = "its forward writes in place: written anew, it would execute more than the fold saves in it"
+        named = {path: type(self.model.get_submodule(path)).__name__ for path in sorted(own)}
+        why = (Refusal(kind, reason, path) for path, kind in named.items())
+        return replace(found, refusals=(*why, *found.refusals))
 
     def made(self) -> frozenset[str]:
         """Where modules of the fold stand, one that looks as before too."""
@@ -116,12 +140,26 @@ def decide(model: nn.Module, captured: Captured, objective: str) -> ByGraph:
     if objective == "latency":
         tensor = next(model.parameters(), torch.empty(0))
         pricer = Stopwatch(tensor.device, tensor.dtype)
-    whole, structure = _planned(captured, accepts, pricer)
+    found = _decided(model, captured, accepts, pricer, ())
     if isinstance(pricer, Stopwatch):
         pricer.save()
+    return found
+
+
+def _decided(
+    model: nn.Module, captured: Captured, accepts: Objective, pricer: Pricer, undone: tuple[frozenset[int], ...]
+) -> ByGraph:
+    whole, structure = _planned(captured, accepts, pricer, undone)
+    _guard(structure.module, whole)
     regions = tuple(_region(whole, part) for part in whole.parts)
     refusals = (*whole.refusals, *left_alone(whole))
-    return ByGraph(model, whole, structure, accepts, pricer, regions, refusals, tuple(whole.blocking))
+    return ByGraph(model, whole, structure, accepts, pricer, regions, refusals, tuple(whole.blocking), undone)
+
+
+def _guard(module: nn.Module, whole: Whole) -> None:
+    """Have a folded copy refuse sizes that its capture, or that of an earlier fold, does not hold for."""
+    captured = whole.captured
+    guard(module, (*guarded_by(captured.model), *(captured.conditions if whole.parts else ())))
 
 
 def _planned(
@@ -163,21 +201,8 @@ def _totals(whole: Whole, part: Part, *, original: bool) -> Totals:
     for number in numbers:
         node = program.nodes[number]
         total = total.plus(price(program, number, node, node is whole.before.nodes.get(number)))
-        params += _parameters(node)
+        params += parameters_of(node)
     return Totals(total.macs, total.convolutions, total.operators, params)
-
-
-def _parameters(node: object) -> int:
-    if not isinstance(node, Linear):
-        return 0
-    count = sum(_size(term.map) for term in node.terms)
-    return count + (0 if node.shift is None else max((t.map.rows for t in node.terms), default=0))
-
-
-def _size(m: Map) -> int:
-    if m.dense:
-        return m.rows * m.cols // m.groups * prod(axis.kernel for axis in m.window)
-    return m.rows if m.kind == "diagonal" else 0
 
 
 def _result(captured: Captured, node: object) -> str:

@@ -32,6 +32,11 @@ class ByModules:
     refusals: tuple[Refusal, ...]
     blocking: tuple[Refusal, ...]
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The sizes that the plan holds for: no size was looked at."""
+        return ()
+
     def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]:
         """The folded copy, a certificate for each region, and a refusal for each that was rolled back."""
         return emit(self.model, self.regions)

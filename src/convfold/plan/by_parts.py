@@ -13,7 +13,9 @@ from convfold.graph import ExampleInputs
 from convfold.graph.capture import capture_below
 from convfold.plan.by_graph import ByGraph, decide
 from convfold.plan.emit import replace_module
+from convfold.plan.gate import is_below
 from convfold.plan.regions import Region
+from convfold.plan.search.price import FREE, Price
 from convfold.verify import Certificate
 
 __all__ = ["ByParts", "by_parts"]
@@ -28,6 +30,25 @@ class ByParts:
     regions: tuple[Region, ...]
     refusals: tuple[Refusal, ...]
     blocking: tuple[Refusal, ...]
+    outside: tuple[Refusal, ...]
+
+    @property
+    def change(self) -> Price:
+        """What all parts save together, as foretold."""
+        total = FREE
+        for part in self.inside.values():
+            total = total.plus(part.change)
+        return total
+
+    def without(self, own: frozenset[str], whole: frozenset[str]) -> ByParts:
+        """The same with what these forwards compute themselves, or all below them, left as it is, and said why."""
+        inside = {}
+        for path, part in self.inside.items():
+            mine = [
+                frozenset(p[len(path) + 1 :] for p in paths if p == path or is_below(p, path)) for paths in (own, whole)
+            ]
+            inside[path] = part.without(*mine) if mine[0] else part
+        return _joined(self.model, inside, self.outside)
 
     def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]:
         """The folded copy, a certificate for each region, and a refusal for each that was rolled back."""
@@ -38,6 +59,11 @@ class ByParts:
             certificates |= {tuple(_under(path, p) for p in paths): found[paths] for paths in found}
             rolled_back += [refusal.at(_under(path, refusal.place)) for refusal in undone]
         return copied, certificates, rolled_back
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The sizes that the plans of the parts hold for, in sentences."""
+        return tuple(f"In '{path}': {limit}" for path, part in self.inside.items() for limit in part.limits)
 
     def shadow(self) -> nn.Module:
         """The structure of the folded copy: what was planned is on the meta device."""
@@ -84,6 +110,11 @@ def _moved(row: dict[str, Any], path: str, start: int, first: int) -> dict[str, 
     return {**row, "id": row["id"] + start, "region": region, "module": _under(path, row["module"])}
 
 
+def _inside(path: str, paths: frozenset[str]) -> frozenset[str]:
+    """Those of the paths that lie at or below `path`, as they are called from there."""
+    return frozenset(p[len(path) + 1 :] for p in paths if p == path or is_below(p, path))
+
+
 def _under(path: str, inner: str) -> str:
     return ".".join(name for name in (path, inner) if name)
 
@@ -97,6 +128,11 @@ def by_parts(model: nn.Module, given: ExampleInputs, objective: str, why: Invali
     inside = {path: decide(model.get_submodule(path), captured, objective) for path, captured in found}
     hint = "What can be captured below it is folded." if inside else ""
     whole = Refusal(type(model).__name__, str(why).rstrip("."), hint=hint)
+    return _joined(model, inside, (whole, *refused))
+
+
+def _joined(model: nn.Module, inside: dict[str, ByGraph], outside: tuple[Refusal, ...]) -> ByParts:
+    """The plans of the parts as one; `outside` says what of the model is no part."""
     regions = tuple(
         replace(region, paths=tuple(_under(path, p) for p in region.paths))
         for path, part in inside.items()
@@ -104,4 +140,4 @@ def by_parts(model: nn.Module, given: ExampleInputs, objective: str, why: Invali
     )
     refusals = [r.at(_under(path, r.place)) for path, part in inside.items() for r in part.refusals]
     blocking = [r.at(_under(path, r.place)) for path, part in inside.items() for r in part.blocking]
-    return ByParts(model, inside, regions, (whole, *refused, *refusals), tuple(blocking))
+    return ByParts(model, inside, regions, (*outside, *refusals), tuple(blocking), outside)

@@ -52,7 +52,8 @@ def _map_text(m: Map) -> str:
 def describe_node(node: Node | None) -> str:
     """A definition in a few words."""
     if isinstance(node, Linear):
-        text = " + ".join(_map_text(term.map) for term in node.terms)
+        alike = len(node.terms) > 1 and all(term.map.kind == "identity" for term in node.terms)
+        text = f"sum of {len(node.terms)}" if alike else " + ".join(_map_text(term.map) for term in node.terms)
         return text if node.shift is None else f"{text} + bias{' map' if node.shift.mapped else ''}"
     if isinstance(node, Concat):
         return f"concatenate {len(node.pieces)}"

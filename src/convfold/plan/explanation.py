@@ -27,6 +27,9 @@ class Planned(Protocol):
     objective: str
     certificates: dict[tuple[str, ...], Certificate]
 
+    @property
+    def limits(self) -> tuple[str, ...]: ...
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -35,7 +38,7 @@ class Explanation:
     fields: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: model, inputs, objective, before, after, graphs, regions, operators, refusals."""
+        """Plain values: model, inputs, objective, before, after, graphs, regions, operators, refusals, limits."""
         return dict(self.fields)
 
     def __str__(self) -> str:
@@ -93,5 +96,6 @@ def explanation(
             "regions": regions,
             "operators": drawn["operators"],
             "refusals": [refusal.to_dict() for refusal in plan.refusals],
+            "limits": list(plan.limits),
         }
     )

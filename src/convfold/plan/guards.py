@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from convfold.algebra import has_hooks
 from convfold.errors import Refusal
 from convfold.graph.captured import Captured, Constant
+from convfold.graph.conditions import guarded_by
 from convfold.graph.program import Linear, Opaque
 
 __all__ = ["closed_modules", "stubborn_norms", "why_not"]
@@ -31,7 +32,9 @@ def closed_modules(captured: Captured) -> dict[str, Refusal]:
     for path, module in modules.items():
         kind = type(module).__name__
         own = list(module.parameters(recurse=False))
-        if path and has_hooks(module):
+        if path and guarded_by(module):
+            reason, hint = "it was folded before, for some sizes only, which it checks", "Fold the original."
+        elif path and has_hooks(module):
             reason, hint = "it has a hook, which may change or watch what it computes", "Remove the hook."
         elif path in exposed:
             reason, hint = "its weights are read outside of its own call too, so they may not change", ""

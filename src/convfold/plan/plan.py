@@ -7,7 +7,7 @@ import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -15,11 +15,11 @@ from convfold.cost import CostReport, Totals, cost
 from convfold.errors import FileProblem, InvalidArgument, InvalidType, NotEqual, Refusal
 from convfold.files import write_text
 from convfold.graph import describe
-from convfold.graph import example_inputs as read_inputs
-from convfold.graph.capture import check_tensors
-from convfold.plan.by_graph import OBJECTIVES, by_graph
-from convfold.plan.by_modules import by_modules, totals
-from convfold.plan.by_parts import by_parts
+from convfold.graph.conditions import Condition, guard, guarded_by
+from convfold.plan.by_graph import OBJECTIVES
+from convfold.plan.by_modules import totals
+from convfold.plan.decide import decided, has_no_values
+from convfold.plan.decision import Decision
 from convfold.plan.explanation import Explanation, explanation
 from convfold.plan.regions import Region
 from convfold.plan.structure import apply_changes, changes, read_changes
@@ -29,20 +29,6 @@ from convfold.verify import Certificate
 __all__ = ["Plan", "load_plan", "plan"]
 
 _FORMAT = "convfold plan 2"
-
-
-class Decision(Protocol):
-    """What was decided about one model, and how to carry it out."""
-
-    model: nn.Module
-    regions: tuple[Region, ...]
-    refusals: tuple[Refusal, ...]
-    blocking: tuple[Refusal, ...]
-
-    def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]: ...
-    def shadow(self) -> nn.Module: ...
-    def made(self) -> frozenset[str]: ...
-    def keys(self) -> dict[str, str]: ...
 
 
 @dataclass
@@ -80,6 +66,15 @@ class Plan:
             self._held["keys"] = self._decision.keys()
         return dict(self._held["keys"])
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The sizes of inputs that the fold holds for, in sentences; none where it holds for all.
+
+        A model is captured at fixed sizes where torch cannot leave them open, and along one way where its forward
+        branches on a size. The folded model raises InvalidArgument for inputs of other sizes.
+        """
+        return tuple(self._held.get("limits", ())) if self._decision is None else self._decision.limits
+
     def _report(self, which: str) -> CostReport | None:
         if self._decision is None or self._inputs is None:
             return None
@@ -113,11 +108,12 @@ class Plan:
                 raise InvalidArgument(
                     "a loaded plan needs the model to apply it to", got="apply()", expected="apply(model)"
                 )
-            return apply_changes(model, self._held["changes"], trusted=False)
+            changed = apply_changes(model, self._held["changes"], trusted=False)
+            return _guarded(changed, self._held["conditions"])
         if model is not None and model is not self._decision.model:
             apply_changes(model, self._changes())  # raises where the structures differ
             return plan(model, self._inputs, self.objective).apply()
-        if _has_no_values(self._decision.model):
+        if has_no_values(self._decision.model):
             raise InvalidArgument(
                 "weights on the meta device have no values",
                 where=next(name for name, p in self._decision.model.named_parameters() if p.is_meta),
@@ -134,6 +130,14 @@ class Plan:
             return list(self._held["changes"])
         return changes(self._decision.model, self._decision.shadow(), self._decision.made())
 
+    def _conditions(self) -> dict[str, list[dict[str, Any]]]:
+        if self._decision is None:
+            found = self._held["conditions"]
+        else:
+            modules = self._decision.shadow().named_modules()
+            found = {path: conditions for path, module in modules if (conditions := guarded_by(module))}
+        return {path: [condition.to_dict() for condition in conditions] for path, conditions in found.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         counted = {which: self._totals(which) for which in ("before", "after")}
@@ -143,6 +147,8 @@ class Plan:
             "regions": [region.to_dict() for region in self.regions],
             "refusals": [refusal.to_dict() for refusal in self.refusals],
             "blocking": [refusal.to_dict() for refusal in self.blocking],
+            "limits": list(self.limits),
+            "conditions": self._conditions(),
             "keys": self.keys,
             "changes": self._changes(),
             **{which: None if found is None else found._asdict() for which, found in counted.items()},
@@ -171,7 +177,16 @@ class Plan:
         return explanation(self, drawn(), type(self._decision.model).__name__, inputs, costs)
 
     def __str__(self) -> str:
-        return render(self.regions, self.refusals, self._totals("before"), self._totals("after"))
+        return render(self.regions, self.refusals, self._totals("before"), self._totals("after"), self.limits)
+
+
+def _guarded(folded: nn.Module, found: dict[str, tuple[Condition, ...]]) -> nn.Module:
+    modules = dict(folded.named_modules(remove_duplicate=False))
+    for path, conditions in found.items():
+        if path not in modules:
+            raise InvalidArgument("the plan is not of this model", where=path, got="no such module")
+        guard(modules[path], conditions)
+    return folded
 
 
 def _recount(planned: CostReport | None, emitted: CostReport) -> None:
@@ -206,7 +221,7 @@ def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs
         raise InvalidType("plan reads modules", got=type(model).__name__, expected="torch.nn.Module")
     if objective not in OBJECTIVES:
         raise InvalidArgument("unknown objective", got=repr(objective), expected=f"one of {', '.join(OBJECTIVES)}")
-    decision = _decided(model, example_inputs, objective)
+    decision, reports = decided(model, example_inputs, objective)
     return Plan(
         decision.regions,
         decision.refusals,
@@ -214,22 +229,8 @@ def plan(model: nn.Module, example_inputs: object = None, objective: str = "macs
         objective,
         _decision=decision,
         _inputs=example_inputs,
+        _held=reports,
     )
-
-
-def _decided(model: nn.Module, example_inputs: object, objective: str) -> Decision:
-    if example_inputs is None or _has_no_values(model):
-        return by_modules(model, example_inputs)
-    check_tensors(model)
-    given = read_inputs(model, example_inputs)
-    try:
-        return by_graph(model, given, objective)
-    except InvalidArgument as why:
-        return by_parts(model, given, objective, why)
-
-
-def _has_no_values(model: nn.Module) -> bool:
-    return any(parameter.is_meta for parameter in model.parameters())
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
@@ -241,8 +242,12 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         refusals, blocking = (tuple(Refusal(**r) for r in fields[key]) for key in ("refusals", "blocking"))
         regions = tuple(Region.from_dict(region) for region in fields["regions"])
         held = {"keys": dict(fields["keys"]), "changes": read_changes(fields["changes"])}
+        held["limits"] = tuple(map(str, fields.get("limits", ())))
+        held["conditions"] = {
+            path: tuple(map(Condition.from_dict, found)) for path, found in fields.get("conditions", {}).items()
+        }
         held |= {f"{name} totals": fields[name] for name in ("before", "after")}
         return Plan(regions, refusals, blocking, fields["objective"], _held=held)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise FileProblem(f"this is no saved plan ({reason})", where=str(path), expected=_FORMAT) from error

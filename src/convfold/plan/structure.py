@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from convfold.algebra import twin
+from convfold.algebra import is_mixed, twin
 from convfold.errors import InvalidArgument
 from convfold.plan.emission.allowed import check_source
 from convfold.plan.emission.rewritten import Rewritten, rewrite
@@ -23,7 +23,8 @@ def changes(original: nn.Module, folded: nn.Module, made: Iterable[str] = ()) ->
 
     Outermost first. Each is a dict of plain values: its `path`, the `was` class, and either the `made` class with
     its arguments, or the path of the `same` module, or the `forward` that was written, with the `tensors` that it
-    brought along and those that are `gone`. What stands at the paths `made` is new even if it looks as before.
+    brought along and those that are `gone`; a mixture that was folded keeps its forward, and is `without` some
+    modules. What stands at the paths `made` is new even if it looks as before.
     """
     before, new = dict(original.named_modules(remove_duplicate=False)), set(made)
     found: list[Change] = []
@@ -38,6 +39,10 @@ def changes(original: nn.Module, folded: nn.Module, made: Iterable[str] = ()) ->
             if type(module) is not type(held) and id(module) not in first:
                 first[id(module)] = path
                 found.append({**entry, **_rewritten(module, held)})
+        elif (
+            held is not None and type(module) is type(held) and is_mixed(module) and _tensors(module) != _tensors(held)
+        ):
+            found.append({**entry, **_brought(module, held), "without": _gone_modules(module, held)})
         elif type(module) in MADE.values() and (path in new - {""} or _differs(module, old)):
             known = first.setdefault(id(module), path)
             entry["was"] = "" if fresh else entry["was"]
@@ -51,18 +56,41 @@ def _differs(module: nn.Module, old: nn.Module | None) -> bool:
     return type(module) is not type(old) or arguments_of(module) != arguments_of(old) or names[0] < names[1]
 
 
+def _folded_mixture(module: nn.Module, old: nn.Module) -> bool:
+    return is_mixed(module) and type(module) is type(old) and _tensors(module) != _tensors(old)
+
+
 def _rewritten(module: Any, old: nn.Module | None) -> Change:
-    def tensors(holder: nn.Module) -> dict[str, Any]:
-        held = (*holder._parameters.items(), *holder._buffers.items())
-        return {name: tensor for name, tensor in held if tensor is not None}
-
-    own, was = tensors(module), {} if old is None else tensors(old)
-    brought = {name: tensor_of(tensor) for name, tensor in own.items() if name not in was}
-    return {"forward": module.source, "tensors": brought, "gone": sorted(set(was) - set(own))}
+    return {"forward": module.source, **_brought(module, old)}
 
 
-_FIELDS = {"path": str, "was": str, "forward": str, "tensors": dict, "gone": list, "made": str, "same": str}
-_KINDS = ({"made", "arguments", "training"}, {"same"}, {"forward", "tensors", "gone"})
+def _tensors(holder: nn.Module | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of what a module holds itself, by name."""
+    held = () if holder is None else (*holder._parameters.items(), *holder._buffers.items())
+    return {name: tuple(tensor.shape) for name, tensor in held if tensor is not None}
+
+
+def _brought(module: nn.Module, old: nn.Module | None) -> Change:
+    own, was = _tensors(module), _tensors(old)
+    brought = {name: tensor_of(getattr(module, name)) for name in own if name not in was}
+    return {"tensors": brought, "gone": sorted(set(was) - set(own))}
+
+
+def _gone_modules(module: nn.Module, old: nn.Module) -> list[str]:
+    return sorted(name for name, held in old._modules.items() if held is not None and not module._modules.get(name))
+
+
+_FIELDS = {
+    "path": str,
+    "was": str,
+    "forward": str,
+    "tensors": dict,
+    "gone": list,
+    "made": str,
+    "same": str,
+    "without": list,
+}
+_KINDS = ({"made", "arguments", "training"}, {"same"}, {"forward", "tensors", "gone"}, {"without", "tensors", "gone"})
 
 
 def read_changes(fields: Any) -> list[Change]:
@@ -98,10 +126,12 @@ def apply_changes(model: nn.Module, found: list[Change], *, trusted: bool = True
                 expected=change["was"] or "a module to put it in",
                 hint="Apply it to the model that it was made of, freshly built.",
             )
-        if "forward" in change:
+        if "tensors" in change:
             assert old is not None
             _retensor(old, change)
-            forwards.append((path, change["forward"]))
+            for inner in change.get("without", ()):
+                old._modules[inner] = None
+            forwards += [(path, change["forward"])] if "forward" in change else []
         else:
             new = held[change["same"]] if "same" in change else make(change)
             if path == "":
@@ -124,7 +154,7 @@ def _retensor(module: nn.Module, change: Change) -> None:
             if name in held:
                 held[name] = None
     for name, fields in change["tensors"].items():
-        if hasattr(module, name):
+        if getattr(module, name, None) is not None:
             raise InvalidArgument(
                 f"the plan is not of this {type(module).__name__}",
                 where=change["path"],

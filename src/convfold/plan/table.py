@@ -79,7 +79,11 @@ def _rows(regions: tuple[Region, ...]) -> list[tuple[str, ...]]:
 
 
 def render(
-    regions: tuple[Region, ...], refusals: tuple[Refusal, ...], before: Totals | None, after: Totals | None
+    regions: tuple[Region, ...],
+    refusals: tuple[Refusal, ...],
+    before: Totals | None,
+    after: Totals | None,
+    limits: Sequence[str] = (),
 ) -> str:
     """The whole plan as text."""
     parts: list[str] = []
@@ -88,6 +92,9 @@ def render(
         parts.append(table(head, _rows(regions), _MOST))
     else:
         parts.append("Nothing folds.")
+    if limits:
+        after_all = ["Inputs of other sizes are refused."] if regions else []
+        parts.append("Holds for some sizes:\n" + "\n".join(f"  {limit}" for limit in (*limits, *after_all)))
     if refusals:
         parts.append("Left alone:\n" + "\n".join(f"  {refusal}" for refusal in refusals))
     if before is not None and after is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -17,7 +17,7 @@ from convfold.plan.guards import closed_modules, stubborn_norms, why_not
 from convfold.plan.search.price import FREE, Objective, Price, Pricer, price
 from convfold.plan.search.search import Accepted, Rewritten, search
 
-__all__ = ["Part", "Programs", "Rewriting", "Whole", "modules_of", "parts_of", "plan_whole"]
+__all__ = ["Part", "Programs", "Replanned", "Rewriting", "Whole", "modules_of", "parts_of", "plan_whole"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,24 @@ class Rewriting(Programs, Protocol):
     def module_of(self, value: int) -> str: ...
 
 
+class Replanned:
+    """A captured program, and the one that was found to take its place."""
+
+    captured: Any
+    found: Rewritten
+
+    @property
+    def before(self) -> Program:
+        program: Program = self.captured.program
+        return program
+
+    @property
+    def after(self) -> Program:
+        return self.found.program
+
+
 @dataclass
-class Whole:
+class Whole(Replanned):
     """A captured model, the program that shall take its place, and its parts.
 
     `refusals` say what was kept as it is and why; `blocking` those of them for which a fold raises.
@@ -73,14 +89,6 @@ class Whole:
     refusals: list[Refusal] = field(default_factory=list)
     blocking: list[Refusal] = field(default_factory=list)
     pricer: Pricer = price
-
-    @property
-    def before(self) -> Program:
-        return self.captured.program
-
-    @property
-    def after(self) -> Program:
-        return self.found.program
 
     @property
     def change(self) -> Price:

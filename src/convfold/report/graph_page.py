@@ -54,6 +54,7 @@ def graph_page(explanation: Mapping[str, Any]) -> str:
     * `operators`: one for each linear operator next to a convolution, with `id` of its node before, `operator`,
       `module`, `line`, `outcome` ("folded into ..." or "left"), `reason`, `hint`.
     * `refusals`: `operator`, `place`, `reason`, `hint`.
+    * `limits`: sentences, the sizes of inputs that the fold holds for.
     * `latency`: one for each `runtime`, as `FileLatency.to_dict` gives it.
 
     Raises InvalidArgument for a graph with a cycle, or an edge to a node that it does not list.
@@ -158,7 +159,7 @@ def _shown(explanation: Mapping[str, Any]) -> dict[str, Any]:
         "colours": COLOURS,
         "lead": _lead(explanation, regions),
         "facts": [*_facts(explanation), *_times(explanation.get("latency", ()))],
-        "notes": _timed(explanation.get("latency", ())),
+        "notes": [*explanation.get("limits", ()), *_timed(explanation.get("latency", ()))],
         "legend": [
             {"outcome": name, "style": _OUTCOMES.get(name, ("other", name))[0], "count": count, "says": says}
             for name, count in sorted(outcomes.items(), key=lambda item: -item[1])

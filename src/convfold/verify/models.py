@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from convfold.algebra import twin
-from convfold.errors import InvalidType, NotEqual
+from convfold.errors import InvalidArgument, InvalidType, NotEqual
 from convfold.graph import ExampleInputs, describe
 from convfold.graph import example_inputs as read_inputs
+from convfold.graph.conditions import guarded_by
 from convfold.graph.inputs import does_not_run
 from convfold.verify.certificate import Certificate, Probe, as_double, compare
 
@@ -108,7 +109,7 @@ def _outputs(
     given: ExampleInputs,
     required: bool,
 ) -> tuple[list[Any], list[Any], list[Any]] | None:
-    """Flattened outputs, or None when the original does not take inputs of this size."""
+    """Flattened outputs, or None where the original does not take inputs of this size, or a fold of it says so."""
     try:
         wide = _run(a64, given, torch.float64)
         single = _run(a32, given, torch.float32)
@@ -119,6 +120,8 @@ def _outputs(
     try:
         other = _run(b64, given, torch.float64)
     except Exception as error:
+        if not required and isinstance(error, InvalidArgument) and any(map(guarded_by, b64.modules())):
+            return None  # a fold that says for which sizes it holds; a size of its example is required
         raise does_not_run(b, given, error, "the second model does not run on these inputs") from error
     values, structure = tree_flatten(wide)
     others, other_structure = tree_flatten(other)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from convfold.algebra import has_hooks, twin
 from convfold.errors import InvalidArgument
+from convfold.graph.conditions import SizeGuard
 
 __all__ = ["hooked_paths", "is_of_export", "traced_copy"]
 
@@ -23,8 +24,8 @@ _HOOKS = (
 
 
 def hooked_paths(model: nn.Module) -> frozenset[str]:
-    """The modules whose hooks may change or watch what they compute."""
-    return frozenset(p for p, module in model.named_modules() if has_hooks(module) and not _exported(module))
+    """The modules whose hooks may change or watch what they compute; those that check sizes do neither."""
+    return frozenset(p for p, module in model.named_modules() if has_hooks(module) and not _harmless(module))
 
 
 def is_of_export(hook: Any) -> bool:
@@ -32,10 +33,10 @@ def is_of_export(hook: Any) -> bool:
     return str(getattr(hook, "__module__", "")).startswith(("torch.export.", "torch._export."))
 
 
-def _exported(module: nn.Module) -> bool:
-    """Whether all hooks of a module are torch.export's."""
+def _harmless(module: nn.Module) -> bool:
+    """Whether all hooks of a module are torch.export's, or check the sizes that an earlier fold holds for."""
     held = (hook for name in _HOOKS for hook in module.__dict__.get(name, {}).values())
-    return all(is_of_export(hook) for hook in held if callable(hook))
+    return all(is_of_export(hook) or isinstance(hook, SizeGuard) for hook in held if callable(hook))
 
 
 def _of_torch(hook: Any) -> bool:

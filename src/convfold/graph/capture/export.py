@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from convfold.errors import InvalidArgument
 from convfold.graph.capture.marks import Recorder
 from convfold.graph.inputs import ExampleInputs
-from convfold.graph.sizes import Sizes
+from convfold.graph.sizes import Sizes, expression
 
 __all__ = ["Exported", "Root", "export", "own_frame", "placeholders"]
 
@@ -121,7 +121,7 @@ def export(model: nn.Module, given: ExampleInputs, recorder: Recorder) -> Export
             continue
         if (inputs is not tensors and _fixed_batch(program)) or _pinned(program, inputs):
             continue  # a size is fixed in fact: by the next attempt in name too
-        return Exported(program, tensors, _limits(program, tensors, given))
+        return Exported(program, tensors, _limits(program, tensors))
     assert failure is not None
     raise _refused(model, given, failure) from failure
 
@@ -185,10 +185,11 @@ def _pinned(program: ExportedProgram, tensors: list[Tensor]) -> bool:
     return any(isinstance(guard, sympy.Eq) and guard.xreplace(elsewhere) == sympy.false for guard in guards)
 
 
-def _limits(program: ExportedProgram, tensors: list[Tensor], given: ExampleInputs) -> tuple[str, ...]:
+def _limits(program: ExportedProgram, tensors: list[Tensor]) -> tuple[str, ...]:
     limits = []
     for index, (node, tensor) in enumerate(zip(placeholders(program), tensors, strict=True)):
-        axes = [str(axis) for axis, size in enumerate(node.meta["val"].shape) if isinstance(size, int) and axis != 1]
+        sizes = map(expression, node.meta["val"].shape)
+        axes = [str(axis) for axis, size in enumerate(sizes) if isinstance(size, int) and axis != 1]
         if axes:
             limits.append(
                 f"Captured at fixed sizes: tensor input {index} of shape {list(tensor.shape)}, axes {', '.join(axes)}."

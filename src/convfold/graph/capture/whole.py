@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from convfold.errors import InvalidArgument
 from convfold.graph.capture.alternatives import add_alternatives
 from convfold.graph.capture.checks import check_tensors
+from convfold.graph.capture.conditions import conditions_of
 from convfold.graph.capture.constants import Constants
 from convfold.graph.capture.copying import hooked_paths, traced_copy
 from convfold.graph.capture.export import Exported, export, placeholders
@@ -55,6 +56,7 @@ def capture(model: nn.Module, given: ExampleInputs) -> Captured:
     for record in recorder.records:
         translation.state.assign(record)
     translation.state.check(program.outputs, steps, constants.steps)
+    fixed, asked = conditions_of(model, exported, given)
     captured = Captured(
         model=model,
         program=program,
@@ -69,7 +71,8 @@ def capture(model: nn.Module, given: ExampleInputs) -> Captured:
         symbols=symbols,
         example=example,
         hooked=hooked_paths(model),
-        limits=exported.limits,
+        limits=(*exported.limits, *(f"Captured where {condition.said}." for condition in asked)),
+        conditions=(*fixed, *asked),
     )
     for module in copied.modules():
         module.__dict__.pop("forward", None)
