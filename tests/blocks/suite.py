@@ -41,6 +41,7 @@ class BlockSuite:
     """Inherit, name the block, say its options; `oracle` is the paper's equation."""
 
     name: ClassVar[str]
+    kind: ClassVar[type[Case]] = Case
     # A configuration with every feature of the block, for what is tested once: 2-D.
     typical: ClassVar[dict[str, Any]] = {
         "in_channels": 4,
@@ -71,7 +72,7 @@ class BlockSuite:
 
     def make(self, dtype: torch.dtype = torch.float64, **options: Any) -> Case:
         options = {**self.typical_options, **options}
-        return Case(self.name, 2, self.typical, options, (7, 8), 5, dtype, self.typical_folded)
+        return self.kind(self.name, 2, self.typical, options, (7, 8), 5, dtype, self.typical_folded)
 
     @classmethod
     def strategy(cls, dims: int) -> st.SearchStrategy[Case]:
@@ -104,7 +105,7 @@ class BlockSuite:
             own = options.pop("arguments")
             for bias, padding_mode in product((True, False), ("zeros", "circular")):
                 arguments = {**self.typical, **own, "bias": bias, "padding_mode": padding_mode}
-                case = Case(self.name, 2, arguments, options, (7, 8))
+                case = self.kind(self.name, 2, arguments, options, (7, 8))
                 module = case.build()
                 module.mode = mode
                 same_values(module(case.input()), self.oracle(module, case, case.input()))

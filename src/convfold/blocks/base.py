@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import Affine, Norm, Op, Pads, apply, kernel
+from convfold.algebra import Affine, Norm, Op, Pads, apply
 from convfold.algebra.protocol import op as read
-from convfold.algebra.readings.module import fold_module
-from convfold.blocks.nesting import ConvFactory, Nest
-from convfold.blocks.registry import register
+from convfold.blocks.arguments import ConvArguments
+from convfold.blocks.equation import Equation
+from convfold.blocks.nesting import ConvFactory
+from convfold.blocks.registry import BLOCKS, Registry
 from convfold.errors import InvalidArgument, InvalidType
-from convfold.geometry import conv_window
-from convfold.geometry.groups import check_groups
 
 __all__ = ["Block", "ConvFactory", "Scale", "cannot_start", "start_conv"]
-
-MODES = ("feature", "kernel")
 
 
 def cannot_start(block: nn.Module) -> InvalidArgument:
@@ -32,7 +28,7 @@ def cannot_start(block: nn.Module) -> InvalidArgument:
     )
 
 
-class Block(Nest):
+class Block(Equation, ConvArguments):
     """A convolution written wide: trains as several operators, folds to one.
 
     A subclass makes its parameters in `_build`, defines `op`, its equation, and `start`, the parameters at which it
@@ -44,75 +40,9 @@ class Block(Nest):
     arguments that fit no convolution.
     """
 
-    name: ClassVar[str]
-    dims: ClassVar[int]
+    registry: ClassVar[Registry] = BLOCKS
     has_norm: ClassVar[bool] = False
     exact_in_training: ClassVar[bool] = True
-    default_dilation: ClassVar[int] = 1
-    default_mode: ClassVar[str | None] = None
-    in_channels: int
-    out_channels: int
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "dims" in cls.__dict__:
-            register(cls)
-        if "__init__" not in cls.__dict__:
-            shared = list(inspect.signature(Block.__init__).parameters.values())[1:-1]
-            own = list(inspect.signature(cls._build).parameters.values())[1:]
-            shared = [p.replace(default=cls.default_dilation) if p.name == "dilation" else p for p in shared]
-            cls.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] = 1,
-        padding: int | tuple[int, ...] | str = 0,
-        dilation: int | tuple[int, ...] | None = None,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        conv: ConvFactory = None,
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        check_groups(in_channels, out_channels, groups)
-        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
-            raise InvalidArgument(
-                "padding_mode is unknown",
-                where=type(self).__name__,
-                got=repr(padding_mode),
-                expected="'zeros', 'reflect', 'replicate' or 'circular'",
-            )
-        dilation = self.default_dilation if dilation is None else dilation
-        self.window = conv_window(self.dims, kernel_size, stride, padding, dilation)
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = tuple(axis.kernel for axis in self.window)
-        self.stride = tuple(axis.stride for axis in self.window)
-        self.dilation = tuple(axis.dilation for axis in self.window)
-        self.padding = padding if isinstance(padding, str) else tuple(axis.lo for axis in self.window)
-        self.padding_mode = padding_mode
-        self._bias = bias
-        self._conv = conv
-        self._placement: dict[str, Any] = {"device": device, "dtype": dtype}
-        self._mode: str | None = None
-        try:
-            inspect.signature(self._build).bind(**options)
-        except TypeError as error:
-            own = ", ".join(inspect.signature(self._build).parameters) or "none"
-            raise InvalidArgument(f"{error}", where=type(self).__name__, expected=f"its own options: {own}") from error
-        self._build(**options)
-        # Only building needs them; kept, a factory would hinder pickling, and a placement would become untrue.
-        del self._conv, self._placement
-
-    def _build(self) -> None:
-        """Make parameters and submodules; a subclass' own options are its keyword-only parameters."""
-        raise NotImplementedError
 
     @classmethod
     def unsuited(cls, conv: nn.Module) -> str:
@@ -129,68 +59,9 @@ class Block(Nest):
         arguments = {name: getattr(layer, name) for name in (*same, "padding_mode")}
         return cls(**{**arguments, "bias": bias, **placement, **options})
 
-    def op(self) -> Op:
-        """The block's equation, over its live parameters."""
-        raise NotImplementedError
-
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """Make the block compute ``norm(conv(x, weight) + bias)``; every part can still learn from there."""
         raise cannot_start(self)
-
-    @property
-    def mode(self) -> str:
-        """ "feature": run the branches; "kernel": compose one kernel and run one convolution.
-
-        By default a block without batch statistics is in kernel mode: the same function and gradients, for
-        about the price of a plain convolution.
-        """
-        if self._mode is None and self.default_mode is not None:
-            return self.default_mode
-        if self._mode is None:
-            has_statistics = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
-            return "feature" if has_statistics else "kernel"
-        return self._mode
-
-    @mode.setter
-    def mode(self, mode: str) -> None:
-        if mode not in MODES:
-            raise InvalidArgument(
-                "mode is unknown", where=type(self).__name__, got=repr(mode), expected="'feature' or 'kernel'"
-            )
-        self._mode = mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mode == "feature":
-            return apply(self.op(), x)
-        kind = x.device.type
-        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
-            return apply(kernel(self.op()), x)
-        # Under autocast the composition itself keeps its precision; only the convolution runs in half.
-        with torch.autocast(kind, enabled=False):
-            composed = kernel(self.op())
-        return apply(composed, x)
-
-    def fold(self) -> nn.Module:
-        """The one plain module equal to this block: ``nn.Conv{1,2,3}d``, or ``nn.Linear`` for 0 dims.
-
-        Composed in float64, cast once. Raises NotFoldable when a batch normalisation inside is in training
-        mode or a weight is not finite.
-        """
-        return fold_module(self)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}"
-        if self.dims:
-            text += f", kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}"
-        if any(d != 1 for d in self.dilation):
-            text += f", dilation={self.dilation}"
-        if self.groups != 1:
-            text += f", groups={self.groups}"
-        if not self._bias:
-            text += ", bias=False"
-        if self.padding_mode != "zeros":
-            text += f", padding_mode={self.padding_mode!r}"
-        return f"{text}, mode={self.mode!r}"
 
     def _refuse_norm(self, norm: nn.Module | None) -> None:
         if norm is not None:

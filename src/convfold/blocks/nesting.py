@@ -16,7 +16,7 @@ from convfold.geometry import Axis, Window, conv_window, embed
 __all__ = ["ConvFactory", "Nest"]
 
 ConvFactory = str | tuple[str, ...] | Callable[..., nn.Module] | None
-_CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class Nest(nn.Module):
@@ -39,20 +39,25 @@ class Nest(nn.Module):
         if not self.dims:
             return nn.Linear(inputs, outputs, bias=options.get("bias", False), **self._placement)
         options = {"groups": self.groups, "bias": False, **options}
-        return _CONVS[self.dims](inputs, outputs, kernel_size, **options, **self._placement)
+        return _CONVS[self.dims](inputs, outputs, kernel_size, **options, **self._placement)  # type: ignore[no-any-return]
+
+    def _asked(self, inputs: int, outputs: int, kernel_size: tuple[int, ...], **options: Any) -> nn.Module:
+        """The convolution that `conv` asks for, torch's own by default, with `options` as they are."""
+        options = {"groups": self.groups, "bias": False, **options, **self._placement}
+        if self._conv is None:
+            return _CONVS[self.dims](inputs, outputs, kernel_size, **options)  # type: ignore[no-any-return]
+        if callable(self._conv):
+            return self._conv(inputs, outputs, kernel_size, **options)
+        chosen = (self._conv,) if isinstance(self._conv, str) else self._conv
+        more = {"conv": chosen[1:]} if chosen[1:] else {}
+        return build(chosen[0], self.dims, inputs, outputs, kernel_size, **options, **more)  # type: ignore[no-any-return]
 
     def _inner(self, inputs: int, outputs: int, kernel_size: tuple[int, ...], **options: Any) -> nn.Module:
         """The convolution that `conv` asks for, without padding."""
         if self._conv is None:
             return self._plain(inputs, outputs, kernel_size, **options)
         wanted = conv_window(self.dims, kernel_size, options.get("stride", 1), 0, options.get("dilation", 1))
-        options = {"groups": self.groups, "bias": False, **options, **self._placement}
-        if callable(self._conv):
-            module = self._conv(inputs, outputs, kernel_size, **options)
-        else:
-            chosen = (self._conv,) if isinstance(self._conv, str) else self._conv
-            more = {"conv": chosen[1:]} if chosen[1:] else {}
-            module = build(chosen[0], self.dims, inputs, outputs, kernel_size, **options, **more)
+        module = self._asked(inputs, outputs, kernel_size, **options)
         given = getattr(module, "window", wanted)
         if [(a.span, a.stride, a.slack) for a in given] != [(a.span, a.stride, a.slack) for a in wanted]:
             raise InvalidArgument(
@@ -65,7 +70,7 @@ class Nest(nn.Module):
         if isinstance(module, Nest):
             # What it pads by itself is left to this block, which knows where zeros are harmless: see `_placed`.
             module.window = tuple(a.shifted(-e, -e) for a, e in zip(module.window, module.overhang, strict=True))
-        return module  # type: ignore[no-any-return]
+        return module
 
     @property
     def overhang(self) -> tuple[int, ...]:

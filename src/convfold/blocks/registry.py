@@ -1,4 +1,4 @@
-"""Blocks by name: each class makes itself known, and is found and built by its name and its dims."""
+"""Classes by name: each makes itself known, and is found and built by its name and its dims."""
 
 from __future__ import annotations
 
@@ -7,39 +7,61 @@ from typing import Any
 
 from convfold.errors import InvalidArgument, UnknownName
 
-__all__ = ["build", "find", "names", "register"]
-
-_REGISTRY: dict[str, dict[int, Any]] = {}
+__all__ = ["BLOCKS", "Registry", "build", "find", "names"]
 
 
-def register(cls: Any) -> None:
-    """Make a class known by its `name` for its `dims`."""
-    _REGISTRY.setdefault(cls.name, {})[cls.dims] = cls
+class Registry:
+    """The classes of one `kind` ("block", "layer"), each known by its `name` for its `dims`."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, dict[int, Any]] = {}
+
+    def register(self, cls: Any) -> None:
+        """Make a class known by its `name` for its `dims`."""
+        self._classes.setdefault(cls.name, {})[cls.dims] = cls
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._classes)
+
+    def joined(self, other: Registry, kind: str) -> Registry:
+        """Both; where both have a name, it is this one's."""
+        both = Registry(kind)
+        both._classes = {**other._classes, **self._classes}
+        return both
+
+    def find(self, name: str, dims: int) -> Any:
+        """The class `name` for `dims` dimensions; raises with the nearest names or the legal dims."""
+        if name not in self._classes:
+            near = difflib.get_close_matches(str(name), self.names(), n=3, cutoff=0.4) or self.names()
+            raise UnknownName(
+                f"unknown {self.kind}",
+                got=repr(name),
+                expected=f"one of {self.names()}",
+                hint=f"Did you mean {' or '.join(near)}?",
+            )
+        classes = self._classes[name]
+        if dims not in classes:
+            raise InvalidArgument(
+                f"the {self.kind} {name} does not exist in {dims} dimensions",
+                got=dims,
+                expected=f"one of {sorted(classes)}",
+            )
+        return classes[dims]
+
+
+BLOCKS = Registry("block")
 
 
 def names() -> list[str]:
     """The names of all blocks, sorted."""
-    return sorted(_REGISTRY)
+    return BLOCKS.names()
 
 
 def find(name: str, dims: int) -> Any:
     """The class of the block `name` for `dims` dimensions; raises with the nearest names or the legal dims."""
-    if name not in _REGISTRY:
-        near = difflib.get_close_matches(str(name), names(), n=3, cutoff=0.4) or names()
-        raise UnknownName(
-            "unknown block",
-            got=repr(name),
-            expected=f"one of {names()}",
-            hint=f"Did you mean {' or '.join(near)}?",
-        )
-    classes = _REGISTRY[name]
-    if dims not in classes:
-        raise InvalidArgument(
-            f"the block {name} does not exist in {dims} dimensions",
-            got=dims,
-            expected=f"one of {sorted(classes)}",
-        )
-    return classes[dims]
+    return BLOCKS.find(name, dims)
 
 
 def build(name: str, dims: int, *arguments: Any, **options: Any) -> Any:

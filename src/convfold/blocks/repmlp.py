@@ -17,8 +17,9 @@ from convfold.algebra import Conv, Flat, Op, apply, kernel, sum_of
 from convfold.algebra import op as read
 from convfold.algebra.grouped import GroupedLinear
 from convfold.algebra.readings.module import fold_module
-from convfold.blocks.base import MODES, Scale, cannot_start
-from convfold.blocks.registry import register
+from convfold.blocks.base import Scale, cannot_start
+from convfold.blocks.equation import MODES
+from convfold.blocks.registry import BLOCKS
 from convfold.errors import InvalidArgument
 from convfold.geometry import conv_window
 
@@ -195,4 +196,4 @@ class RepMLP2d(nn.Module):
         return f"{self.in_channels}, partition={self.height}x{self.width}, groups={self.groups}, mode={self.mode!r}"
 
 
-register(RepMLP2d)
+BLOCKS.register(RepMLP2d)

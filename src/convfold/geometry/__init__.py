@@ -1,7 +1,7 @@
 """Windows, groups, borders and counts of convolutions, decided on plain integers; tensors only follow."""
 
 from convfold.geometry.counts import conv_macs, out_size, transposed_size
-from convfold.geometry.groups import chain_groups, common_groups, kept_groups
+from convfold.geometry.groups import chain_groups, common_groups, kept_groups, legal_groups, nearest_groups
 from convfold.geometry.window import (
     Axis,
     Placement,
@@ -29,6 +29,8 @@ __all__ = [
     "embed",
     "has_padding",
     "kept_groups",
+    "legal_groups",
+    "nearest_groups",
     "out_size",
     "point",
     "reads_past_border",
