@@ -16,6 +16,7 @@ from convfold.errors import ConvfoldError, InvalidArgument, InvalidType
 from convfold.graph import Flow, flow_of
 from convfold.plan.emit import nothing_like, replace_module
 from convfold.plan.table import table
+from convfold.transform.kinds import find
 from convfold.transform.layers import DIMS, Where, choose_layers, expandable, impossible
 from convfold.transform.recipe import Recipe
 
@@ -162,7 +163,7 @@ def _choose(
         reason = "its weights are read outside of its own call too"
     if reason:
         return Choice(path, kind, "", "", reason, block)
-    cls = blocks.find(block, DIMS[type(layer)])
+    cls = find(block, DIMS[type(layer)])
     unsuited = "" if asked else cls.unsuited(layer)
     if unsuited:
         return Choice(path, kind, "", "", unsuited, block)
@@ -209,7 +210,7 @@ def _builds(layer: nn.Module, block: str, options: dict[str, Any]) -> bool:
 
 def _built(layer: nn.Module, bias: bool, block: str, options: dict[str, Any]) -> Any:
     weight = next(layer.parameters())
-    cls = blocks.find(block, DIMS[type(layer)])
+    cls = find(block, DIMS[type(layer)])
     return cls.in_place_of(layer, bias, {"device": weight.device, "dtype": weight.dtype}, **options)
 
 

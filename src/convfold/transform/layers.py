@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from convfold import blocks
-from convfold.algebra import defines_op
+from convfold.algebra import defines_op, is_mixed
 from convfold.errors import InvalidArgument, InvalidType
 from convfold.graph.observe import module_paths
+from convfold.transform.kinds import find, has_form
 
 __all__ = ["DIMS", "Where", "choose_layers", "expandable", "impossible"]
 
@@ -24,11 +25,12 @@ def expandable(model: nn.Module) -> dict[str, nn.Module]:
     """Every convolution, transposed convolution and Linear layer by path, those inside a block left out."""
     inside: list[str] = []
     layers: dict[str, nn.Module] = {}
+    classes = _block_classes()
     for module, path in module_paths(model).items():
         if any(outer == "" or path.startswith(f"{outer}.") for outer in inside):
             continue
-        if defines_op(module) or type(module) in _block_classes():
-            inside.append(path)  # a block already
+        if defines_op(module) or is_mixed(module) or type(module) in classes:
+            inside.append(path)  # a block or a mixture already
         elif isinstance(module, (*DIMS, *_TRANSPOSED)):
             layers[path] = module
     return layers
@@ -36,18 +38,7 @@ def expandable(model: nn.Module) -> dict[str, nn.Module]:
 
 def _block_classes() -> set[type]:
     """The classes of blocks that are linear only in part, and so have no equation of their own."""
-    return {blocks.find(name, dims) for name in blocks.names() for dims in range(4) if exists(name, dims)}
-
-
-def exists(block: str, dims: int) -> bool:
-    """Whether the block has a form for `dims` dimensions; raises UnknownName where there is no such block."""
-    if block not in blocks.names():
-        blocks.find(block, dims)  # raises, offering the nearest names
-    try:
-        blocks.find(block, dims)
-    except InvalidArgument:
-        return False
-    return True
+    return {find(name, dims) for name in blocks.names() for dims in range(4) if has_form(name, dims)}
 
 
 def choose_layers(model: nn.Module, block: str, where: Where) -> list[str]:
@@ -56,7 +47,7 @@ def choose_layers(model: nn.Module, block: str, where: Where) -> list[str]:
     Raises InvalidArgument when the model has no layer for the block, or `where` matches none.
     """
     layers = expandable(model)
-    kinds = tuple(kind for kind, dims in DIMS.items() if exists(block, dims))
+    kinds = tuple(kind for kind, dims in DIMS.items() if has_form(block, dims))
     if not any(isinstance(m, kinds) for m in layers.values()):
         raise InvalidArgument(
             "the model has no convolution to expand",
@@ -94,7 +85,7 @@ def impossible(model: nn.Module, layer: nn.Module, block: str) -> str:
         return "its weight is parametrised"
     if dims is None:
         return f"{type(layer).__name__} computes something of its own"
-    if not exists(block, dims):
+    if not has_form(block, dims):
         return f"{block} has no form for {dims} dimensions"
     own = set(layer.parameters())
     if any(own & set(m.parameters(recurse=False)) for m in model.modules() if m is not layer):

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from convfold import blocks
+from convfold.transform.kinds import find, kinds
 from convfold.errors import FileProblem, InvalidArgument
 
 __all__ = ["KINDS", "Recipe", "Rule", "kind_of"]
@@ -49,8 +49,8 @@ class Rule:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.block is not None and self.block not in blocks.names():
-            blocks.find(self.block, 2)  # raises, offering the nearest names
+        if self.block is not None and self.block not in kinds():
+            find(self.block, 2)  # raises, offering the nearest names
         if self.kind is not None and self.kind not in KINDS:
             raise InvalidArgument("kind is unknown", where=str(self), got=repr(self.kind), expected=KINDS)
 
