@@ -13,11 +13,12 @@ True
 
 from importlib.metadata import version as _version
 
-from convfold import blocks, errors
+from convfold import blocks, dynamic, errors, layers
 from convfold.algebra.protocol import kernel
 from convfold.cost import cost
 from convfold.plan import load_plan, plan
 from convfold.transform import Recipe, Rule, expand, fold, fold_onnx, plan_expansion, plan_onnx
+from convfold.transform.lower import lower
 from convfold.verify import verify
 
 __version__ = _version("convfold")
@@ -27,12 +28,15 @@ __all__ = [
     "__version__",
     "blocks",
     "cost",
+    "dynamic",
     "errors",
     "expand",
     "fold",
     "fold_onnx",
     "kernel",
+    "layers",
     "load_plan",
+    "lower",
     "plan",
     "plan_expansion",
     "plan_onnx",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from convfold.cli import bench, cost, demo, expand, fold, plan, verify
+from convfold.cli import bench, cost, demo, expand, fold, lower, plan, verify
 from convfold.errors import ConvfoldError
 
 __all__ = ["app", "main", "run"]
@@ -44,6 +44,7 @@ app.command("fold")(fold.fold)
 app.command("verify")(verify.verify)
 app.command("expand")(expand.expand)
 app.command("cost")(cost.cost)
+app.command("lower")(lower.lower)
 app.add_typer(bench.app)
 
 

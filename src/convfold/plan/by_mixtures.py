@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from convfold.algebra import has_hooks, hollow, is_mixed, twin
-from convfold.cost import Totals, cost
+from convfold.cost import Totals, counted
 from convfold.errors import ConvfoldWarning, InvalidArgument, NotFoldable, Refusal
 from convfold.graph import Flow, flow_of
 from convfold.graph.observe import module_paths
@@ -190,7 +190,7 @@ def _region(model: nn.Module, paths: tuple[str, ...], flow: Flow, *, seen: bool)
 
 
 def _totals(module: nn.Module, like: torch.Tensor) -> Totals:
-    return totals(cost(hollow(module).eval(), like))
+    return totals(counted(hollow(module).eval(), like))
 
 
 def _certificate(model: nn.Module, region: Region, shape: tuple[int, ...]) -> Certificate:

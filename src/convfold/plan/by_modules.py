@@ -13,7 +13,7 @@ from torch import nn
 
 from convfold.algebra import kernel
 from convfold.algebra.readings.tensors import tensors, to_meta
-from convfold.cost import CostReport, Totals, cost
+from convfold.cost import CostReport, Totals, counted
 from convfold.errors import Refusal
 from convfold.graph import Flow, flow_of
 from convfold.plan.emit import emit, shadow
@@ -99,7 +99,7 @@ def _region_costs(model: nn.Module, region: Region, flow: Flow) -> tuple[Totals,
         shapes = [(1, whole.in_channels, *(axis.span + 16 for axis in window))]
     like = next(tensors(whole), torch.empty(0))
     pairs = [
-        (cost(head, like.new_empty(shape, device="meta")), cost(plain, like.new_empty(shape, device="meta")))
+        (counted(head, like.new_empty(shape, device="meta")), counted(plain, like.new_empty(shape, device="meta")))
         for shape in shapes
     ]
     was = _sum([totals(a) for a, _ in pairs])

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from convfold.cost import cost
+from convfold.cost import counted
 from convfold.errors import InvalidArgument
 from convfold.graph import example_inputs as read_inputs
 from convfold.graph.capture import check_tensors
@@ -38,9 +38,9 @@ def _static(model: nn.Module, example_inputs: object, objective: str) -> tuple[D
         decision = by_parts(model, given, objective, why)
     if objective != "macs":
         return decision, {}  # these may trade
-    before = cost(model, example_inputs)
+    before = counted(model, example_inputs)
     try:
-        decision, after = cheaper_only(decision, before, lambda shadow: cost(shadow, example_inputs))
+        decision, after = cheaper_only(decision, before, lambda shadow: counted(shadow, example_inputs))
     except InvalidArgument:
         return decision, {"before": before}  # the data decide what is executed: a structure cannot be counted
     return decision, {"before": before, "after": after}

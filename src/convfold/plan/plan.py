@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from convfold.cost import CostReport, Totals, cost
+from convfold.cost import CostReport, Totals, cost, counted
 from convfold.errors import FileProblem, InvalidArgument, InvalidType, NotEqual, Refusal
 from convfold.files import write_text
 from convfold.graph import describe
@@ -52,12 +53,12 @@ class Plan:
     @property
     def before(self) -> CostReport | None:
         """The cost of the model as it is, None without example inputs."""
-        return self._report("before")
+        return self._report("before", cost, "report before")
 
     @property
     def after(self) -> CostReport | None:
         """The cost of the model as it will be; None without example inputs."""
-        return self._report("after")
+        return self._report("after", cost, "report after")
 
     @property
     def keys(self) -> dict[str, str]:
@@ -75,22 +76,25 @@ class Plan:
         """
         return tuple(self._held.get("limits", ())) if self._decision is None else self._decision.limits
 
-    def _report(self, which: str) -> CostReport | None:
+    def _report(self, which: str, count: Callable[[nn.Module, object], CostReport], key: str) -> CostReport | None:
+        """The cost before or after, kept under `key`: `count` is `cost`, or `counted` where its figures suffice."""
         if self._decision is None or self._inputs is None:
             return None
-        if which not in self._held:
-            decision = self._decision
-            self._held[which] = cost(decision.model, self._inputs) if which == "before" else self._counted(decision)
-        return self._held[which]  # type: ignore[no-any-return]
+        if key not in self._held:
+            found = self._decision.model if which == "before" else self._decision.shadow()
+            try:
+                self._held[key] = count(found, self._inputs)
+            except InvalidArgument:
+                if which == "before":
+                    raise
+                # The data decide what is executed: no structure tells, the folded model does.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what is rolled back; `apply` says it
+                    self._held[key] = count(self._decision.emit()[0], self._inputs)
+        return self._held[key]  # type: ignore[no-any-return]
 
-    def _counted(self, decision: Decision) -> CostReport:
-        """The cost after: of the structure, or where the data decide what is executed, of the folded model."""
-        try:
-            return cost(decision.shadow(), self._inputs)
-        except InvalidArgument:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is rolled back; `apply` says it
-                return cost(decision.emit()[0], self._inputs)
+    def _figures(self, which: str) -> CostReport | None:
+        return self._report(which, counted, which)
 
     def apply(self, model: nn.Module | None = None) -> nn.Module:
         """The folded copy of the planned model.
@@ -122,7 +126,7 @@ class Plan:
         folded, self.certificates, rolled_back = self._decision.emit()
         self.refusals += tuple(refusal for refusal in rolled_back if refusal not in self.refusals)
         if self._inputs is not None and not rolled_back:
-            _recount(self.after, cost(folded, self._inputs))
+            _recount(self._figures("after"), counted(folded, self._inputs))
         return folded
 
     def _changes(self) -> list[dict[str, Any]]:
@@ -159,7 +163,7 @@ class Plan:
         write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
     def _totals(self, which: str) -> Totals | None:
-        report = self._report(which)
+        report = self._figures(which)
         held = self._held.get(f"{which} totals")
         return totals(report) if report is not None else None if held is None else Totals(**held)
 

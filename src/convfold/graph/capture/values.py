@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -157,6 +158,8 @@ class Values:
 
     def _executed(self, step: Step) -> int:
         """How many operators the step executes; counted on the meta device, without values."""
+        if step.target is operator.getitem:
+            return 0
         return self._count(step.target, *self._hollow(step))
 
     def _hollow(self, step: Step) -> Any:
@@ -166,6 +169,9 @@ class Values:
             if isinstance(value, Size):
                 whole = getattr(value.expression, "is_integer", False)
                 return self.sizes.pair(value.expression)[0] if whole else 1.0
+            if isinstance(value, Constant) and self.constants.metas[value.key] is None:
+                # Several tensors at once, as unbinding a parameter gives them.
+                return tree_map(lambda t: t.to("meta") if isinstance(t, Tensor) else t, self.constants(value.key))
             if isinstance(value, (Ref, Constant)):
                 meta = self.meta(value)
                 shape = self.sizes.concrete(meta.dims)
