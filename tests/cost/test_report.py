@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from convfold.cost import cost
-from convfold.errors import UnknownName
+from convfold.algebra import hollow
+from convfold.cost import cost, counted
+from convfold.errors import InvalidArgument, UnknownName
 
 
 class Residual(nn.Module):
@@ -97,6 +98,73 @@ def test_plain_form_survives_json():
     assert plain["uncounted"] == {}
 
 
+def test_rows_have_every_figure():
+    report = cost(nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()), X)
+    conv, norm, act = report.rows
+    assert (conv.flops, norm.flops, act.flops) == (2 * 50 * 8 * 4 * 9, 2 * 400, 400)
+    assert (conv.weight_bytes, norm.weight_bytes, act.weight_bytes) == (4 * 8 * 4 * 9, 4 * 4 * 8 + 8, 0)
+    assert (conv.activation_bytes, norm.activation_bytes, act.activation_bytes) == (1600, 1600, 1600)
+    # Read and written once: the input or map, the weights, the result.
+    assert conv.traffic_bytes == 4 * 200 + 4 * 8 * 4 * 9 + 1600
+    assert act.traffic_bytes == 3200
+    assert [row.receptive_field for row in report.rows] == [(3, 3)] * 3
+    assert (conv.degrees_of_freedom, norm.degrees_of_freedom, act.degrees_of_freedom) == (8 * 4 * 9, 16, 0)
+    assert conv.intensity == conv.flops / conv.traffic_bytes
+    assert cost(nn.Identity(), X).intensity == 0
+    for figure in ("flops", "weight_bytes", "activation_bytes", "traffic_bytes", "degrees_of_freedom"):
+        assert sum(getattr(row, figure) for row in report.rows) == getattr(report, figure)
+    assert report.receptive_field == 3
+    # The convolution's result and that of BN are held together.
+    assert report.peak_bytes >= 3200
+
+
+@pytest.mark.parametrize("build", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_kernel_rank_is_that_of_outputs_by_inputs(build, groups):
+    conv = build(4, 8, 3, groups=groups)
+    with torch.no_grad():
+        blocks = conv.weight.view(groups, -1, *conv.weight.shape[1:])
+        if conv.transposed:
+            # One output of each group is another's double.
+            blocks[:, :, 1] = 2 * blocks[:, :, 0]
+        else:
+            blocks[:, 1] = 2 * blocks[:, 0]
+    report = cost(conv, X)
+    assert report.rows[0].kernel_rank == 8 - groups
+    assert report.to_dict()["rows"][0]["kernel_rank"] == 8 - groups
+    assert cost(hollow(conv), X).rows[0].kernel_rank is None
+    assert cost(nn.ReLU(), X).rows[0].kernel_rank is None
+
+
+def test_a_weight_that_is_computed_is_not_asked_for():
+    layer = nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 8, 3))
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    assert cost(layer.train(), X).rows[0].kernel_rank is None
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_a_step_of_training_is_told_where_it_is_asked_for():
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    assert cost(model, X).training is None
+    report = cost(model, X, training=True)
+    first, last = 18 * 8 * 4 * 9, 18 * 2 * 8
+    assert report.macs == report.training.forward_macs == first + last
+    assert report.training.macs == 2 * first + 3 * last
+    assert f"step of training: {2 * first + 3 * last:,} MACs" in str(report)
+    assert json.loads(json.dumps(report.to_dict()))["training"]["macs"] == report.training.macs
+    frozen = nn.Conv2d(4, 8, 3).requires_grad_(False)
+    with pytest.raises(InvalidArgument, match="no output depends on a parameter that is trained"):
+        cost(frozen, X, training=True)
+
+
+def test_work_alone_is_the_same_work():
+    full, work = cost(Residual(), X), counted(Residual(), X)
+    for figure in ("macs", "flops", "convolutions", "operators", "params", "weight_bytes", "held", "names"):
+        assert getattr(work, figure) == getattr(full, figure)
+    assert (work.peak_bytes, work.traffic_bytes, work.receptive_field) == (0, 0, 0)
+    assert work.rows[0].kernel is None
+
+
 def test_table_is_aligned_and_holds_every_row():
     report = cost(Residual(), X)
     lines = str(report).splitlines()
@@ -104,4 +172,5 @@ def test_table_is_aligned_and_holds_every_row():
     assert len({len(line) for line in table}) == 1
     assert "(model)" in str(report)
     assert f"{report.macs:,}" in table[-1]
-    assert lines[-1] == f"weights: {report.weight_bytes:,} bytes"
+    assert lines[-1].startswith(f"weights: {report.weight_bytes:,} bytes; most held at one time: ")
+    assert lines[-1].endswith("receptive field: 3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -11,27 +12,60 @@ from torch.nn.parameter import is_lazy
 
 from convfold.algebra import hollow, twin
 from convfold.cost.counter import Failure, OperatorCounter
+from convfold.cost.leaves import tensors
+from convfold.cost.memory import MemoryObserver
+from convfold.cost.rank import degrees_of_freedom
+from convfold.cost.receptive import ReceptiveObserver
 from convfold.cost.report import CostReport, Row
+from convfold.cost.training import training_step
 from convfold.errors import InvalidArgument, InvalidType
 from convfold.graph.inputs import ExampleInputs, describe, example_inputs
 
-__all__ = ["cost"]
+__all__ = ["cost", "counted"]
 
 _LONGEST = 300  # characters of a complaint that are worth a place in one sentence
 
 
-def cost(model: nn.Module, inputs: object) -> CostReport:
-    """Count what ``model(inputs)`` executes in eval mode.
+@dataclass
+class _Run:
+    """One counted pass: the counter, and what watched it; `sizes` is the largest field of an output."""
+
+    counter: OperatorCounter
+    memory: MemoryObserver | None = None
+    receptive: ReceptiveObserver | None = None
+    sizes: tuple[int, ...] = ()
+    reason: str = ""
+
+
+def cost(model: nn.Module, inputs: object, *, training: bool = False) -> CostReport:
+    """Count what ``model(inputs)`` executes in eval mode, what it holds and moves, and what its results depend on.
 
     `inputs` is a tensor, a tuple of positional inputs or a dict of keyword inputs. The count is made on a
     copy of the model whose weights are meta tensors: no memory for weights or activations, no arithmetic.
     A model that reads values (``item``, a mask, a loop over data) is run once for real, on a deep copy
-    under ``no_grad``, and `CostReport.real_run` says why. `model` itself is never touched.
+    under ``no_grad``, and `CostReport.real_run` says why. `model` itself is never touched. With `training` a
+    step of training, forward and backward in train mode, is counted as well, as `CostReport.training`.
 
     Raises InvalidType for inputs of a wrong kind, InvalidArgument when the model does not run on them
     (the sentence names the input, what it was and the model's own complaint), has lazy parameters or
-    cannot be copied.
+    cannot be copied; with `training` also when no output depends on a parameter that is trained.
     """
+    report = _cost(model, inputs, watch=_device(model))
+    return replace(report, training=training_step(model, inputs)) if training else report
+
+
+def counted(model: nn.Module, inputs: object) -> CostReport:
+    """As `cost`, of work alone: bytes made, held and moved and receptive fields are left at 0. Half the time."""
+    return _cost(model, inputs, watch=None)
+
+
+def _device(model: object) -> torch.device:
+    """Where the model would run: where its first parameter is, a CPU when that is nowhere yet."""
+    tensor = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if tensor is None or tensor.is_meta else tensor.device
+
+
+def _cost(model: nn.Module, inputs: object, watch: torch.device | None) -> CostReport:
     if not isinstance(model, nn.Module):
         raise InvalidType("cost counts modules", got=type(model).__name__, expected="torch.nn.Module")
     given = example_inputs(model, inputs)
@@ -43,31 +77,41 @@ def cost(model: nn.Module, inputs: object) -> CostReport:
                 hint="Run a lazy module once on a batch before counting it.",
             )
     try:
-        counter = _count(hollow(model).eval(), given.map(_as_meta), meta=True)
-        reason = ""
+        run = _counted(hollow(model).eval(), given.map(_as_meta), watch, meta=True)
     except Exception as refusal:
         # Whatever meta tensors cannot do is told by what the model itself says to real ones.
-        counter = _real_run(model, given)
-        reason = _one_line(refusal)
-    return _report(model, counter, reason)
+        run = _real_run(model, given, watch)
+        run.reason = _one_line(refusal)
+    return _report(model, run)
 
 
 def _as_meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta")
 
 
-def _count(model: nn.Module, given: ExampleInputs, *, meta: bool) -> OperatorCounter:
-    counter = OperatorCounter(model, given, meta=meta)
-    _forward(model, given, counter)
-    return counter
+def _started(model: nn.Module, given: ExampleInputs, watch: torch.device | None, *, meta: bool) -> _Run:
+    """Ready to count `model`, a copy made for it; watched as it would run on a device."""
+    if watch is None:
+        return _Run(OperatorCounter(model, given, meta=meta))
+    memory, receptive = MemoryObserver.on(watch), ReceptiveObserver(given)
+    return _Run(OperatorCounter(model, given, meta=meta, observers=(memory, receptive)), memory, receptive)
 
 
-def _forward(model: nn.Module, given: ExampleInputs, counter: OperatorCounter) -> None:
-    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
-        given.call(model)
+def _counted(model: nn.Module, given: ExampleInputs, watch: torch.device | None, *, meta: bool) -> _Run:
+    run = _started(model, given, watch, meta=meta)
+    _forward(model, given, run)
+    return run
 
 
-def _real_run(model: nn.Module, given: ExampleInputs) -> OperatorCounter:
+def _forward(model: nn.Module, given: ExampleInputs, run: _Run) -> None:
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]), run.counter:
+        out = given.call(model)
+    if run.receptive is not None:
+        fields = [run.receptive.of(tensor).sizes for tensor in tensors(out)]
+        run.sizes = max(fields, key=lambda sizes: max(sizes, default=0), default=())
+
+
+def _real_run(model: nn.Module, given: ExampleInputs, watch: torch.device | None) -> _Run:
     try:
         copied = twin(model).eval()
     except Exception as error:
@@ -77,12 +121,12 @@ def _real_run(model: nn.Module, given: ExampleInputs) -> OperatorCounter:
             hint="Counting works on a copy, so that the model stays as it is.",
         ) from error
     given = given.map(lambda tensor: tensor.detach().clone())
-    counter = OperatorCounter(copied, given, meta=False)
+    run = _started(copied, given, watch, meta=False)
     try:
-        _forward(copied, given, counter)
+        _forward(copied, given, run)
     except Exception as error:
-        raise _refused(copied, given, counter.failure, error) from error
-    return counter
+        raise _refused(copied, given, run.counter.failure, error) from error
+    return run
 
 
 def _refused(model: nn.Module, given: ExampleInputs, failure: Failure | None, error: Exception) -> InvalidArgument:
@@ -113,17 +157,33 @@ def _one_line(error: Exception) -> str:
     return text.rstrip(".")
 
 
-def _report(model: nn.Module, counter: OperatorCounter, reason: str) -> CostReport:
+def _report(model: nn.Module, run: _Run) -> CostReport:
     first = {module: path for path, module in model.named_modules()}
-    seen: set[Tensor] = set()
-    held: dict[str, int] = {}
-    for module, path in first.items():
-        own = set(module.parameters(recurse=False)) - seen
-        held[path] = sum(parameter.numel() for parameter in own)
-        seen |= own
+    held, weight_bytes = _held(first)
+    counter, memory = run.counter, run.memory
+    made = {} if memory is None else memory.activation_by_module
+    moved = {} if memory is None else memory.traffic_by_module
+    fields = {} if run.receptive is None else run.receptive.by_module
+    modules = {} if memory is None else {path: module for module, path in first.items()}
     rows = tuple(
-        Row(path, t.type, t.macs, t.convolutions, t.operators, held[path], t.inputs, t.outputs)
-        for path, t in counter.finish().items()
+        Row(
+            path=path,
+            type=tally.type,
+            macs=tally.macs,
+            convolutions=tally.convolutions,
+            operators=tally.operators,
+            params=held[path],
+            inputs=tally.inputs,
+            outputs=tally.outputs,
+            flops=tally.flops,
+            weight_bytes=weight_bytes[path],
+            activation_bytes=made.get(path, 0),
+            traffic_bytes=moved.get(path, 0),
+            receptive_field=fields[path].sizes if path in fields else (),
+            degrees_of_freedom=_freedom(modules[path], held[path]) if modules else 0,
+            kernel=_kernel(modules[path]) if modules else None,
+        )
+        for path, tally in counter.finish().items()
     )
     return CostReport(
         model=type(model).__name__,
@@ -131,10 +191,49 @@ def _report(model: nn.Module, counter: OperatorCounter, reason: str) -> CostRepo
         convolutions=sum(row.convolutions for row in rows),
         operators=sum(row.operators for row in rows),
         params=sum(held.values()),
-        weight_bytes=sum(t.numel() * t.element_size() for t in {*model.parameters(), *model.buffers()}),
+        weight_bytes=sum(weight_bytes.values()),
         rows=rows,
         uncounted=dict(counter.uncounted),
-        real_run=reason,
+        real_run=run.reason,
         held=held,
         names={path: first[module] for path, module in model.named_modules(remove_duplicate=False)},
+        flops=sum(row.flops for row in rows),
+        activation_bytes=0 if memory is None else memory.activation_bytes,
+        peak_bytes=0 if memory is None else memory.peak_bytes,
+        traffic_bytes=0 if memory is None else memory.traffic_bytes,
+        receptive_field=max(run.sizes, default=0),
     )
+
+
+def _held(first: dict[nn.Module, str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Elements of parameters, and bytes of parameters and buffers, that each module is the first to hold."""
+    seen: set[Tensor] = set()
+    elements: dict[str, int] = {}
+    weight_bytes: dict[str, int] = {}
+    for module, path in first.items():
+        parameters = set(module.parameters(recurse=False)) - seen
+        buffers = set(module.buffers(recurse=False)) - seen
+        elements[path] = sum(parameter.numel() for parameter in parameters)
+        weight_bytes[path] = sum(tensor.numel() * tensor.element_size() for tensor in parameters | buffers)
+        seen |= parameters | buffers
+    return elements, weight_bytes
+
+
+def _freedom(module: nn.Module, own: int) -> int:
+    # What a module with others inside holds itself; those have rows of their own.
+    return own if next(module.children(), None) is not None else degrees_of_freedom(module)
+
+
+def _kernel(module: nn.Module) -> tuple[Tensor, int] | None:
+    """The kernel of a convolution or a linear layer, outputs first, with its groups."""
+    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        return None
+    # A weight that is computed is left alone: to ask for it may change the model (spectral_norm).
+    own = dict(module.named_parameters(recurse=False)).get("weight")
+    if own is None:
+        return None
+    weight, groups = own.detach(), int(getattr(module, "groups", 1))
+    if getattr(module, "transposed", False):
+        blocks = weight.unflatten(0, (groups, -1)).transpose(1, 2)
+        weight = blocks.flatten(0, 1)
+    return weight, groups

@@ -1,98 +1,55 @@
-"""What an executed operator counts for: multiply-accumulates, convolution, layout only, or not known.
-
-Multiply-accumulates start from torch's own formulas (two FLOPs each), to which the products that torch
-has none for are added. Zero padding is counted: a convolution costs ``N * out * C_out * C_in/g * taps``,
-a transposed one ``N * in * C_in * C_out/g * taps``, whatever of it falls outside.
-"""
+"""What an executed operator counts for: multiply-accumulates, FLOPs, convolution, layout only, or not known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch import _ops
 
+from convfold.cost.flops import Rest, rest
+from convfold.cost.products import CONVOLUTIONS, PRODUCTS, Formula, formula
 from convfold.graph.operators import is_layout, operator_name, packet
 
-__all__ = ["CONVOLUTIONS", "PRODUCTS", "forgets_values", "is_layout", "is_one_kernel", "macs", "packet", "unknown"]
-
-aten: Any = torch.ops.aten
-
-CONVOLUTIONS = frozenset(
-    {
-        aten.convolution,
-        aten._convolution,
-        aten.cudnn_convolution,
-        aten.convolution_overrideable,
-        aten._slow_conv2d_forward,
-    }
-)
-
-# Each product with the positions of its two factors.
-PRODUCTS: dict[Any, tuple[int, int]] = {
-    aten.mm: (0, 1),
-    aten.bmm: (0, 1),
-    aten.mv: (0, 1),
-    aten.dot: (0, 1),
-    aten.addmm: (1, 2),
-    aten.baddbmm: (1, 2),
-    aten.addbmm: (1, 2),
-    aten.addmv: (1, 2),
-    aten._addmm_activation: (1, 2),
-    aten._scaled_mm: (0, 1),
-    aten._int_mm: (0, 1),
-}
-
-
-def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
-    return int(sdpa_flop_count(query.shape, key.shape, value.shape)) // 2
-
-
-def _product(factors: tuple[int, int]) -> Callable[..., int]:
-    def count(*args: Any, **kwargs: Any) -> int:
-        left, right = args[factors[0]].shape, args[factors[1]].shape
-        # left is (..., rows, inner) or (..., inner): every element meets each column of the right.
-        columns = right[-1] if len(right) >= 2 else 1
-        return prod(left) * columns
-
-    return count
-
-
-_OWN: dict[Any, Callable[..., int]] = {
-    **{operator: _product(factors) for operator, factors in PRODUCTS.items() if operator not in flop_registry},
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    aten._scaled_dot_product_fused_attention_overrideable: _attention,
-}
-
-# Operators of aten that hide products (or sums over products) and have no formula here.
-_HEAVY = (
-    "_cdist_forward",
-    "_convert_weight_to_int4pack",
-    "_cudnn_rnn",
-    "_fft_",
-    "_grouped_mm",
-    "_linalg_",
-    "_mkldnn_",
-    "_native_multi_head_attention",
-    "_sparse_",
-    "_thnn_fused_",
-    "_transformer_encoder_layer_fwd",
-    "_triton_",
-    "_trilinear",
-    "_weight_int",
-    "cholesky",
-    "linalg_",
-    "lu_",
-    "miopen_",
-    "mkldnn_",
-    "mps_",
-    "quantized_",
-)
-_NAMESPACES = ("aten", "prim", "prims", "profiler")
+__all__ = ["Kind", "forgets_values", "is_layout", "is_one_kernel", "kind", "packet"]
 
 _VALUELESS = ("empty", "zeros_like", "ones_like", "full_like", "new_")
+_SILENT = ("prim", "prims", "profiler")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of an operator before it runs.
+
+    `whole`: it runs as one kernel, with no parts in Python. `factors`: positions of the two factors of a
+    matrix product. `macs`, `rest`: formulas, None without one. `silent`: a mark of the runtime, no work.
+    """
+
+    name: str
+    layout: bool
+    forgets_values: bool
+    whole: bool
+    mutable: bool
+    convolution: bool
+    factors: tuple[int, int] | None
+    macs: Formula | None
+    rest: Rest | None
+    silent: bool
+    higher_order: bool = False
+
+    def work(self, args: Any, kwargs: Any, out: Any) -> tuple[int, int] | None:
+        """Multiply-accumulates and FLOPs of one call; None when no formula covers it."""
+        if self.macs is None and self.rest is None:
+            return (0, 0) if self.silent else None
+        try:
+            macs = 0 if self.macs is None else self.macs(args, kwargs, out)
+            beside = 0 if self.rest is None else self.rest(args, kwargs, out)
+        except Exception:
+            # A form of the operator that the formula was not written for: told, not guessed.
+            return None
+        return macs, 2 * macs + beside
 
 
 def is_one_kernel(operator: Any) -> bool:
@@ -100,20 +57,36 @@ def is_one_kernel(operator: Any) -> bool:
     return operator_name(operator).startswith(("upsample_", "_upsample_"))
 
 
+@cache
 def forgets_values(operator: Any) -> bool:
     """Whether the result takes only shape and type from its arguments (``zeros_like``, ``new_ones``)."""
     return operator_name(operator).startswith(_VALUELESS)
 
 
-def macs(operator: Any, args: Any, kwargs: Any, out: Any) -> int | None:
-    """Multiply-accumulates of one call; None when there is no formula (elementwise work has none either)."""
-    own = _OWN.get(packet(operator))
-    if own is not None:
-        return own(*args, **kwargs)
-    formula = flop_registry.get(packet(operator))
-    return None if formula is None else int(formula(*args, **kwargs, out_val=out)) // 2
+def _has_parts(operator: Any) -> bool:
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    return composite in operator.py_kernels or torch._C._dispatch_has_kernel_for_dispatch_key(
+        operator.name(), composite
+    )
 
 
-def unknown(operator: Any) -> bool:
-    """Whether an operator without a formula may hide products: it is heavy, or not torch's own."""
-    return operator.namespace not in _NAMESPACES or operator_name(operator).startswith(_HEAVY)
+@cache
+def kind(operator: Any) -> Kind:
+    """What is known of `operator`, an overload of aten or of another library, or an operator of higher order."""
+    if isinstance(operator, _ops.HigherOrderOperator):
+        macs = formula(operator, "")
+        return Kind(str(operator), False, False, True, False, False, None, macs, None, False, True)
+    name = operator._schema.name
+    macs, beside = formula(packet(operator), name), rest(operator, name)
+    return Kind(
+        name=name,
+        layout=is_layout(operator),
+        forgets_values=forgets_values(operator),
+        whole=is_one_kernel(operator) or not _has_parts(operator),
+        mutable=operator._schema.is_mutable,
+        convolution=name in CONVOLUTIONS,
+        factors=PRODUCTS.get(name),
+        macs=macs,
+        rest=beside,
+        silent=operator.namespace in _SILENT,
+    )
