@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.blocks import find, names
+from convfold.cli.bench_counters import counters
+from convfold.cli.bench_device import device
 from convfold.cli.bench_onnx import onnx
 from convfold.cli.bench_zoo import zoo
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
@@ -35,6 +37,8 @@ Seed = Annotated[int, typer.Option(help="For weights, statistics and inputs.")]
 Out = Annotated[Path | None, typer.Option(help="Save everything as JSON in this file.")]
 app.command("zoo")(zoo)
 app.command("onnx")(onnx)
+app.command("counters")(counters)
+app.command("device")(device)
 CONTROL = "Median (quartiles) over rounds. Control: plain against plain, which is what noise looks like."
 
 

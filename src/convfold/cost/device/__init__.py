@@ -1,0 +1,1 @@
+"""How a machine is measured, and what is fitted to it; `convfold.cost.roofline` is what is kept of it."""
