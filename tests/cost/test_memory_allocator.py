@@ -16,7 +16,7 @@ class Residual(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(width, 2 * width, 1, bias=False),
             nn.BatchNorm2d(2 * width),
-            nn.GELU(),
+            nn.SiLU(),
             nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width, bias=False),
             nn.BatchNorm2d(2 * width),
             nn.Hardswish(),

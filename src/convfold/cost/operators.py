@@ -53,8 +53,8 @@ class Kind:
 
 
 def is_one_kernel(operator: Any) -> bool:
-    """Whether the operator runs as one kernel although torch also has a decomposition of it in Python: resizing."""
-    return operator_name(operator).startswith(("upsample_", "_upsample_"))
+    """Whether the operator runs as one kernel although torch also has a decomposition of it: resizing, two gradients."""
+    return operator_name(operator).startswith(("upsample_", "_upsample_", "silu_backward", "mish_backward"))
 
 
 @cache
