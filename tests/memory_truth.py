@@ -18,8 +18,8 @@ from tests.support.allocator import allocator_peak
 from torch import Tensor, nn
 
 from convfold.algebra import hollow
-from convfold.cost.counter import OperatorCounter
-from convfold.cost.memory import MemoryObserver
+from convfold.cost.counting.counter import OperatorCounter
+from convfold.cost.memory.observer import MemoryObserver
 from convfold.cost.training import training_step
 from convfold.files import write_text
 from convfold.graph.inputs import example_inputs

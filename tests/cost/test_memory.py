@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convfold.cost.memory import MemoryObserver
-from convfold.cost.traffic import tensor_bytes
+from convfold.cost.memory.observer import MemoryObserver
+from convfold.cost.memory.traffic import tensor_bytes
 from convfold.errors import InvalidArgument
 
 

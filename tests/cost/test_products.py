@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from convfold.cost import cost
-from convfold.cost.operators import kind
-from convfold.cost.products import formula
+from convfold.cost.counting.operators import kind
+from convfold.cost.counting.products import formula
 from convfold.studies.counter_cases import Calls
 
 IMAGE, KERNEL = (2, 4, 6, 5), (6, 4, 3, 3)

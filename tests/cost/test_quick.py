@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convfold.cost import cost
-from convfold.cost.quick import QUICK
+from convfold.cost.counting.quick import QUICK
 from convfold.errors import InvalidArgument
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}

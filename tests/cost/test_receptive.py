@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from convfold.algebra import hollow
-from convfold.cost.counter import OperatorCounter
-from convfold.cost.receptive import ReceptiveObserver
+from convfold.cost.counting.counter import OperatorCounter
+from convfold.cost.receptive.observer import ReceptiveObserver
 from convfold.graph.inputs import example_inputs
 from convfold.zoo import load_model
 

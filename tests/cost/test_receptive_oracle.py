@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from convfold.algebra import hollow
-from convfold.cost.counter import OperatorCounter
-from convfold.cost.receptive import ReceptiveObserver
+from convfold.cost.counting.counter import OperatorCounter
+from convfold.cost.receptive.observer import ReceptiveObserver
 from convfold.graph.inputs import example_inputs
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

@@ -43,7 +43,7 @@ app.command("plan")(plan.plan)
 app.command("fold")(fold.fold)
 app.command("verify")(verify.verify)
 app.command("expand")(expand.expand)
-app.command("cost")(cost.cost)
+app.command("cost", cls=cost.CostCommand)(cost.cost)
 app.command("lower")(lower.lower)
 app.add_typer(bench.app)
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convfold.algebra import hollow, twin
-from convfold.cost.counter import Failure, OperatorCounter
-from convfold.cost.leaves import tensors
-from convfold.cost.memory import MemoryObserver
+from convfold.cost.counting.counter import Failure, OperatorCounter
+from convfold.cost.counting.leaves import tensors
+from convfold.cost.memory.observer import MemoryObserver
 from convfold.cost.rank import degrees_of_freedom
-from convfold.cost.receptive import ReceptiveObserver
+from convfold.cost.receptive.observer import ReceptiveObserver
 from convfold.cost.report import CostReport, Row
 from convfold.cost.training import training_step
 from convfold.errors import InvalidArgument, InvalidType

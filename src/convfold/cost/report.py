@@ -86,7 +86,7 @@ class CostReport:
     """What one forward pass in eval mode executes; `training` is what a step of training costs, where that was asked.
 
     `macs`: multiply-accumulates of convolutions and matrix products, zero padding counted, attention as if
-    not causal; `flops`: two for each, and one for everything else as `convfold.cost.flops` says.
+    not causal; `flops`: two for each, and one for everything else as `convfold.cost.counting.flops` says.
     `convolutions`: convolutions, and products with a matrix that does not depend on the inputs.
     `operators`: executed operators that are neither views nor copies.
     `params`: elements of the parameters; `weight_bytes`: bytes of parameters and buffers, each once.

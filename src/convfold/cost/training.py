@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from convfold.algebra import hollow, twin
-from convfold.cost.counter import OperatorCounter
-from convfold.cost.leaves import tensors
-from convfold.cost.memory import MemoryObserver
+from convfold.cost.counting.counter import OperatorCounter
+from convfold.cost.counting.leaves import tensors
+from convfold.cost.memory.observer import MemoryObserver
 from convfold.errors import InvalidArgument, UnknownName
 from convfold.graph.inputs import ExampleInputs, does_not_run, example_inputs
 

@@ -21,7 +21,7 @@ __all__ = ["FILE_FORMS", "FORMS", "import_torchvision", "is_onnx", "is_program",
 FORMS = "timm:NAME, torchvision:NAME, package.module:factory or file.pt2"
 # What verbs take that read ONNX files too.
 FILE_FORMS = "timm:NAME, torchvision:NAME, package.module:factory, file.pt2 or file.onnx"
-_ONNX_VERBS = "convfold fold, plan and verify take ONNX files."
+_ONNX_VERBS = "convfold cost, fold, plan and verify take ONNX files."
 
 _kept_alive: list[torch.library.Library] = []
 

@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from torch import UntypedStorage
 
-from convfold.cost.leaves import tensors
-from convfold.cost.traffic import traffic
-from convfold.cost.workspace import cpu_workspace
+from convfold.cost.counting.leaves import tensors
+from convfold.cost.memory.traffic import traffic
+from convfold.cost.memory.workspace import cpu_workspace
 from convfold.errors import InvalidArgument
 
 __all__ = ["MemoryObserver"]

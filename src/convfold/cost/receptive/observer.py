@@ -19,11 +19,11 @@ from typing import Any
 
 from torch import Tensor
 
-from convfold.cost.field_call import Call, Reads
-from convfold.cost.field_known import Axis, Known, Memory, Trace, joined
-from convfold.cost.field_rules import Rule, rule_of
-from convfold.cost.leaves import tensors
-from convfold.cost.reach import Bounds, Reach, constant, identity
+from convfold.cost.counting.leaves import tensors
+from convfold.cost.receptive.call import Call, Reads
+from convfold.cost.receptive.known import Axis, Known, Memory, Trace, joined
+from convfold.cost.receptive.reach import Bounds, Reach, constant, identity
+from convfold.cost.receptive.rules import Rule, rule_of
 from convfold.graph.inputs import ExampleInputs
 from convfold.graph.operators import operator_name
 

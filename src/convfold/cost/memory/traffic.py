@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from convfold.cost import operators
-from convfold.cost.leaves import tensors
+from convfold.cost.counting import operators
+from convfold.cost.counting.leaves import tensors
 from convfold.graph.operators import operator_name
 
 __all__ = ["tensor_bytes", "traffic"]

@@ -7,8 +7,8 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
-from convfold.cost.field_call import Call, Reads
-from convfold.cost.field_steps import Step, in_turn, mixed, resample, window
+from convfold.cost.receptive.call import Call, Reads
+from convfold.cost.receptive.steps import Step, in_turn, mixed, resample, window
 
 __all__ = ["adaptive_pool", "convolution", "pad", "pixel_shuffle", "pool", "resize"]
 

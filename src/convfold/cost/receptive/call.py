@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from convfold.cost.field_steps import Step
-from convfold.cost.leaves import tensors
+from convfold.cost.counting.leaves import tensors
+from convfold.cost.receptive.steps import Step
 
 __all__ = ["Call", "Reads"]
 

@@ -13,9 +13,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from convfold.cost import operators
-from convfold.cost.leaves import tensors
-from convfold.cost.quick import QUICK
+from convfold.cost.counting import operators
+from convfold.cost.counting.leaves import tensors
+from convfold.cost.counting.quick import QUICK
 from convfold.graph.inputs import ExampleInputs, describe
 
 __all__ = ["Failure", "Observer", "OperatorCounter", "Tally"]

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from convfold.cost import field_layouts as layouts
-from convfold.cost import field_windows as windows
-from convfold.cost.field_call import Call, Reads
-from convfold.cost.field_steps import broadcast, in_turn, mixed, renamed, window
+from convfold.cost.receptive import layouts, windows
+from convfold.cost.receptive.call import Call, Reads
+from convfold.cost.receptive.steps import broadcast, in_turn, mixed, renamed, window
 
 __all__ = ["Rule", "rule_of"]
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convfold.cost.leaves import tensors
+from convfold.cost.counting.leaves import tensors
 from convfold.graph.operators import operator_name
 
 __all__ = ["cpu_workspace"]

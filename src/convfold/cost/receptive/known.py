@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, UntypedStorage
 
-from convfold.cost.reach import Reach, constant
+from convfold.cost.receptive.reach import Reach, constant
 
 __all__ = ["Axis", "Known", "Memory", "Trace", "joined"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convfold.cost.field_call import Call, Reads
-from convfold.cost.field_steps import in_turn, mixed, permuted, reshaped, unless, window
+from convfold.cost.receptive.call import Call, Reads
+from convfold.cost.receptive.steps import in_turn, mixed, permuted, reshaped, unless, window
 
 __all__ = [
     "cat",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 
-from convfold.cost.reach import Reach
+from convfold.cost.receptive.reach import Reach
 
 __all__ = ["Step", "broadcast", "in_turn", "mixed", "permuted", "renamed", "resample", "reshaped", "unless", "window"]
 

@@ -40,8 +40,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convfold.cost.moves import MOVES
-from convfold.cost.products import lengths
+from convfold.cost.counting.moves import MOVES
+from convfold.cost.counting.products import lengths
 
 __all__ = ["Rest", "rest"]
 

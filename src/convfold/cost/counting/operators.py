@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import _ops
 
-from convfold.cost.flops import Rest, rest
-from convfold.cost.products import CONVOLUTIONS, PRODUCTS, Formula, formula
+from convfold.cost.counting.flops import Rest, rest
+from convfold.cost.counting.products import CONVOLUTIONS, PRODUCTS, Formula, formula
 from convfold.graph.operators import is_layout, operator_name, packet
 
 __all__ = ["Kind", "forgets_values", "is_layout", "is_one_kernel", "kind", "packet"]
@@ -53,7 +53,7 @@ class Kind:
 
 
 def is_one_kernel(operator: Any) -> bool:
-    """Whether the operator runs as one kernel although torch also has a decomposition of it: resizing, two gradients."""
+    """Whether the operator runs as one kernel although torch has a decomposition of it: resizing, two gradients."""
     return operator_name(operator).startswith(("upsample_", "_upsample_", "silu_backward", "mish_backward"))
 
 
