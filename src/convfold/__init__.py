@@ -17,7 +17,7 @@ from convfold import blocks, dynamic, errors, layers
 from convfold.algebra.protocol import kernel
 from convfold.cost import cost
 from convfold.plan import load_plan, plan
-from convfold.transform import Recipe, Rule, expand, fold, fold_onnx, plan_expansion, plan_onnx
+from convfold.transform import Recipe, Rule, decompose, expand, fold, fold_onnx, plan_expansion, plan_onnx
 from convfold.transform.lower import lower
 from convfold.verify import verify
 
@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "blocks",
     "cost",
+    "decompose",
     "dynamic",
     "errors",
     "expand",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from convfold.cli import bench, cost, demo, expand, fold, lower, plan, verify
+from convfold.cli import bench, cost, decompose, demo, expand, fold, lower, plan, rank, verify
 from convfold.errors import ConvfoldError
 
 __all__ = ["app", "main", "run"]
@@ -44,7 +44,9 @@ app.command("fold")(fold.fold)
 app.command("verify")(verify.verify)
 app.command("expand")(expand.expand)
 app.command("cost", cls=cost.CostCommand)(cost.cost)
+app.command("decompose")(decompose.decompose)
 app.command("lower")(lower.lower)
+app.command("rank")(rank.rank)
 app.add_typer(bench.app)
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from convfold.blocks import find, names
 from convfold.cli.bench_counters import counters
+from convfold.cli.bench_decompose import decompose
 from convfold.cli.bench_device import device
 from convfold.cli.bench_onnx import onnx
 from convfold.cli.bench_zoo import zoo
@@ -27,7 +28,7 @@ from convfold.studies.bench_train import TrainResult, TrainSetting, arms_of, ben
 
 __all__ = ["app"]
 
-app = typer.Typer(name="bench", no_args_is_help=True, help="Measure folding and training against plain layers.")
+app = typer.Typer(name="bench", no_args_is_help=True, help="Measure: folding, training, models, files, counters, and this machine.")
 
 Result = TypeVar("Result", FoldResult, TrainResult)
 Blocks = Annotated[str, typer.Option(help="Names with commas between them; all blocks when left out.")]
@@ -39,6 +40,7 @@ app.command("zoo")(zoo)
 app.command("onnx")(onnx)
 app.command("counters")(counters)
 app.command("device")(device)
+app.command("decompose")(decompose)
 CONTROL = "Median (quartiles) over rounds. Control: plain against plain, which is what noise looks like."
 
 

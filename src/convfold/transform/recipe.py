@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from convfold.transform.kinds import find, kinds
 from convfold.errors import FileProblem, InvalidArgument
+from convfold.transform.kinds import find, kinds
 
 __all__ = ["KINDS", "Recipe", "Rule", "kind_of"]
 
