@@ -67,7 +67,7 @@ X = torch.zeros(1, 4, 7, 7)
             InvalidArgument,
             "does not run on these example inputs",
         ),
-        ({"rank": 1, "where": "head"}, InvalidArgument, "where reaches no convolution: got 'head'"),
+        ({"rank": 1, "where": "head"}, InvalidArgument, "where matches no layer: got 'head'"),
         ({"rank": 1, "where": 3}, InvalidType, "where is neither a glob nor a predicate: got int"),
     ],
 )
@@ -88,9 +88,9 @@ def test_models() -> None:
         InvalidArgument, match=r"no convolution is reached: got 2 Linear layers. Choose Linear layers by"
     ):
         decompose(linear, "svd", rank=1)
-    with pytest.raises(InvalidArgument, match=r"where reaches no convolution: got 'x'. The model has no convolution"):
+    with pytest.raises(InvalidArgument, match=r"where matches no layer: got 'x'. The model has no convolution"):
         decompose(nn.ReLU(), "svd", rank=1, where="x")
-    with pytest.raises(InvalidArgument, match=r"where reaches no convolution: got '5'. Layers are named like 0, 3"):
+    with pytest.raises(InvalidArgument, match=r"where matches no layer: got '5'. Layers are named like 0, 3"):
         decompose(nn.Sequential(CONV, nn.ReLU(), CONV, nn.Conv2d(8, 4, 3)), "svd", rank=1, where="5")
     with pytest.raises(InvalidArgument, match=r"4.weight: the parameter has no shape yet"):
         decompose(MODEL, "svd", rank=1)

@@ -24,7 +24,7 @@ from convfold.algebra.operators import (
     pointwise,
     sum_of,
 )
-from convfold.algebra.protocol import defines_op, has_hooks, has_op, is_mixed, op
+from convfold.algebra.protocol import HOOKS, copy_hooks, defines_op, has_hooks, has_op, is_mixed, op
 from convfold.algebra.readings.apply import apply, uses_batch_statistics
 from convfold.algebra.readings.dense import dense
 from convfold.algebra.readings.kernel import kernel
@@ -34,6 +34,7 @@ from convfold.algebra.readings.twin import hollow, twin
 
 __all__ = [
     "CHAIN_LAWS",
+    "HOOKS",
     "Affine",
     "AvgPool",
     "Chain",
@@ -56,6 +57,7 @@ __all__ = [
     "bias_map",
     "chain_of",
     "compose",
+    "copy_hooks",
     "defines_op",
     "dense",
     "fold_border",

@@ -19,8 +19,18 @@ from convfold.algebra.readings.kernel import kernel as read_kernel
 from convfold.errors import InvalidType, NotFoldable, Refusal
 from convfold.geometry import Axis, conv_window
 
-__all__ = ["defines_op", "has_hooks", "has_op", "is_mixed", "kernel", "op"]
+__all__ = ["HOOKS", "copy_hooks", "defines_op", "has_hooks", "has_op", "is_mixed", "kernel", "op"]
 
+# Where torch keeps the hooks of a module, with what is noted of them.
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
@@ -40,6 +50,12 @@ def has_hooks(module: nn.Module) -> bool:
     """Whether a hook, forward or backward, may change or watch what this module computes."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind, None) for kind in kinds)
+
+
+def copy_hooks(source: nn.Module, target: nn.Module) -> None:
+    """Give `target` the hooks of the module that it takes the place of."""
+    for name in HOOKS:
+        getattr(target, name).update(getattr(source, name, None) or {})
 
 
 def defines_op(module: nn.Module) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
+from torch import nn
 
 from convfold.blocks.nesting import ConvFactory, Nest
 from convfold.blocks.registry import Registry
@@ -104,6 +105,15 @@ class ConvArguments(Named):
         self._conv = conv
         self._placement = {"device": device, "dtype": dtype}
         self._build_with(options)
+
+    @classmethod
+    def in_place_of(cls, layer: nn.Module, bias: bool, placement: dict[str, Any], **options: Any) -> Self:
+        """What stands for a torch convolution or Linear: with its arguments, on the given device and in the dtype."""
+        if isinstance(layer, nn.Linear):
+            return cls(layer.in_features, layer.out_features, bias=bias, **placement, **options)
+        same = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        arguments = {name: getattr(layer, name) for name in (*same, "padding_mode")}
+        return cls(**{**arguments, "bias": bias, **placement, **options})
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}"

@@ -50,15 +50,6 @@ class Block(Equation, ConvArguments):
         size: tuple[int, ...] = getattr(conv, "kernel_size", ())
         return "a 1x1 kernel has no smaller one to add" if all(k == 1 for k in size) else ""
 
-    @classmethod
-    def in_place_of(cls, layer: nn.Module, bias: bool, placement: dict[str, Any], **options: Any) -> Block:
-        """The block with the arguments of a torch convolution or Linear, on the given device and in the dtype."""
-        if isinstance(layer, nn.Linear):
-            return cls(layer.in_features, layer.out_features, bias=bias, **placement, **options)
-        same = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        arguments = {name: getattr(layer, name) for name in (*same, "padding_mode")}
-        return cls(**{**arguments, "bias": bias, **placement, **options})
-
     def start(self, weight: Tensor, bias: Tensor | None = None, norm: nn.Module | None = None) -> None:
         """Make the block compute ``norm(conv(x, weight) + bias)``; every part can still learn from there."""
         raise cannot_start(self)

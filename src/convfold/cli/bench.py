@@ -28,7 +28,9 @@ from convfold.studies.bench_train import TrainResult, TrainSetting, arms_of, ben
 
 __all__ = ["app"]
 
-app = typer.Typer(name="bench", no_args_is_help=True, help="Measure: folding, training, models, files, counters, and this machine.")
+app = typer.Typer(
+    name="bench", no_args_is_help=True, help="Measure: folding, training, models, files, counters, and this machine."
+)
 
 Result = TypeVar("Result", FoldResult, TrainResult)
 Blocks = Annotated[str, typer.Option(help="Names with commas between them; all blocks when left out.")]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convfold import blocks
-from convfold.algebra import has_hooks, has_op, op, twin
+from convfold.algebra import copy_hooks, has_hooks, has_op, op, twin
 from convfold.algebra.readings.module import layout
 from convfold.errors import ConvfoldError, InvalidArgument, InvalidType
 from convfold.graph import Flow, flow_of
@@ -21,16 +21,6 @@ from convfold.transform.layers import DIMS, Where, choose_layers, expandable, im
 from convfold.transform.recipe import Recipe
 
 __all__ = ["Choice", "Expansion", "Where", "expand", "plan_expansion"]
-
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
 
 
 @dataclass(frozen=True)
@@ -228,6 +218,5 @@ def _widened(
         # The norm is taken in with flags of its own: it may be frozen where the kernel is not.
         wide.start(weight.detach(), None if bias is None else bias.detach(), norm)
     wide = wide.to(memory_format=layout(weight))  # type: ignore[call-overload]
-    for name in _HOOKS:
-        getattr(wide, name).update(getattr(layer, name, None) or {})
+    copy_hooks(layer, wide)
     return wide

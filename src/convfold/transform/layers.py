@@ -14,7 +14,7 @@ from convfold.errors import InvalidArgument, InvalidType
 from convfold.graph.observe import module_paths
 from convfold.transform.kinds import find, has_form
 
-__all__ = ["DIMS", "Where", "choose_layers", "expandable", "impossible"]
+__all__ = ["DIMS", "Where", "choose_layers", "expandable", "impossible", "matching"]
 
 Where = str | Callable[[str, nn.Module], bool] | None
 DIMS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3, nn.Linear: 0}
@@ -58,10 +58,18 @@ def choose_layers(model: nn.Module, block: str, where: Where) -> list[str]:
     if where is None:
         # Fully connected layers only where asked for: they are the head, or attention.
         return [path for path, module in layers.items() if not isinstance(module, nn.Linear)]
+    return list(matching(layers, where))
+
+
+def matching(layers: dict[str, nn.Module], where: str | Callable[[str, nn.Module], bool]) -> dict[str, nn.Module]:
+    """Those of the layers that a glob over their paths, or a predicate, chooses.
+
+    Raises InvalidType for a `where` of another kind, InvalidArgument, with names near to it, when it chooses none.
+    """
     if isinstance(where, str):
-        found = [path for path in layers if fnmatchcase(path, where)]
+        found = {path: layer for path, layer in layers.items() if fnmatchcase(path, where)}
     elif callable(where):
-        found = [path for path, module in layers.items() if where(path, module)]
+        found = {path: layer for path, layer in layers.items() if where(path, layer)}
     else:
         raise InvalidType(
             "where is neither a glob nor a predicate",
@@ -70,9 +78,8 @@ def choose_layers(model: nn.Module, block: str, where: Where) -> list[str]:
         )
     if not found:
         near = difflib.get_close_matches(str(where), list(layers), 3, 0.3) or list(layers)[:3]
-        raise InvalidArgument(
-            "where matches no layer", got=repr(where), hint=f"Layers are named like {', '.join(near)}."
-        )
+        hint = f"Layers are named like {', '.join(near)}." if near else "The model has no convolution."
+        raise InvalidArgument("where matches no layer", got=repr(where), hint=hint)
     return found
 
 

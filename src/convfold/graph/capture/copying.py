@@ -6,21 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convfold.algebra import has_hooks, twin
+from convfold.algebra import HOOKS, has_hooks, twin
 from convfold.errors import InvalidArgument
 from convfold.graph.conditions import SizeGuard
 
 __all__ = ["hooked_paths", "is_of_export", "traced_copy"]
-
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
 
 
 def hooked_paths(model: nn.Module) -> frozenset[str]:
@@ -35,7 +25,7 @@ def is_of_export(hook: Any) -> bool:
 
 def _harmless(module: nn.Module) -> bool:
     """Whether all hooks of a module are torch.export's, or check the sizes that an earlier fold holds for."""
-    held = (hook for name in _HOOKS for hook in module.__dict__.get(name, {}).values())
+    held = (hook for name in HOOKS for hook in module.__dict__.get(name, {}).values())
     return all(is_of_export(hook) or isinstance(hook, SizeGuard) for hook in held if callable(hook))
 
 
@@ -47,7 +37,7 @@ def _of_torch(hook: Any) -> bool:
 def _without_hooks(module: nn.Module) -> None:
     """Drop the hooks; what torch's own ones compute is put around the forward, and its traces taken back."""
     kept = [hook for hook in module._forward_pre_hooks.values() if _of_torch(hook)]
-    for name in _HOOKS:
+    for name in HOOKS:
         if name in module.__dict__:
             module.__dict__[name] = type(module.__dict__[name])()
     if not kept:

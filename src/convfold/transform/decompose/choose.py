@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
 
@@ -12,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from convfold.algebra import twin
-from convfold.errors import InvalidArgument, InvalidType
+from convfold.errors import InvalidArgument
 from convfold.graph import example_inputs
 from convfold.graph.inputs import does_not_run
 from convfold.transform.decompose.frame import Call
-from convfold.transform.layers import Where, expandable
+from convfold.transform.layers import Where, expandable, matching
 
 __all__ = ["choose", "recorded"]
 
@@ -35,21 +33,7 @@ def choose(model: nn.Module, where: Where) -> dict[str, nn.Module]:
             hint = "Choose Linear layers by where=." if layers else "A model of blocks is folded first."
             raise InvalidArgument("no convolution is reached", where=type(model).__name__, got=linear, hint=hint)
         return found
-    if isinstance(where, str):
-        found = {path: layer for path, layer in layers.items() if fnmatchcase(path, where)}
-    elif callable(where):
-        found = {path: layer for path, layer in layers.items() if where(path, layer)}
-    else:
-        raise InvalidType(
-            "where is neither a glob nor a predicate",
-            got=type(where).__name__,
-            expected="str or (name, module) -> bool",
-        )
-    if not found:
-        near = difflib.get_close_matches(str(where), list(layers), 3, 0.3) or list(layers)[:3]
-        hint = f"Layers are named like {', '.join(near)}." if near else "The model has no convolution."
-        raise InvalidArgument("where reaches no convolution", got=repr(where), hint=hint)
-    return found
+    return matching(layers, where)
 
 
 def recorded(model: nn.Module, inputs: object, paths: list[str]) -> dict[str, list[Call]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
-from convfold.algebra import has_op
+from convfold.algebra import copy_hooks, has_op
 from convfold.algebra.readings.module import layout
 from convfold.geometry import Window, conv_window
 from convfold.transform.decompose.frame import Part, Shape
@@ -20,15 +20,6 @@ __all__ = ["LINEAR", "Layer", "read_layer", "refusal", "row_of"]
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +102,7 @@ def row_of(layer: Layer, parts: Sequence[Part], weights: Sequence[Tensor], bias:
     for module in model:
         cast(Tensor, module.weight).requires_grad_(weight.requires_grad)
     model.train(old.training).to(memory_format=layout(weight))  # type: ignore[call-overload]
-    for name in _HOOKS:
-        getattr(model, name).update(getattr(old, name, None) or {})
+    copy_hooks(old, model)
     return model
 
 

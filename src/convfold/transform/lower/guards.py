@@ -8,9 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convfold.algebra import twin
-from convfold.transform.expand import _HOOKS
 
-__all__ = ["carry_hooks", "closed_layers", "settled", "tied_layers"]
+__all__ = ["closed_layers", "settled", "tied_layers"]
 
 _REMAKE = ("WeightNorm", "SpectralNorm", "BasePruningMethod")
 
@@ -61,12 +60,6 @@ def _remakes(module: nn.Module) -> bool:
     """Whether a hook of torch's own computes the weight: the old weight and spectral norm, and pruning."""
     hooks = module._forward_pre_hooks.values()
     return any(base.__name__ in _REMAKE for hook in hooks for base in type(hook).__mro__)
-
-
-def carry_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Put the hooks of a layer, which see its input and its output, on what takes its place."""
-    for name in _HOOKS:
-        getattr(new, name).update(getattr(old, name, None) or {})
 
 
 def settled(layer: nn.Module) -> nn.Module:

@@ -9,12 +9,12 @@ from typing import Literal, overload
 
 from torch import nn
 
-from convfold.algebra import defines_op, has_op, twin
+from convfold.algebra import copy_hooks, defines_op, has_op, twin
 from convfold.cost import cost
 from convfold.errors import ConvfoldError, InvalidArgument, InvalidType, NotEqual
 from convfold.graph import ExampleInputs, example_inputs, flow_of
 from convfold.plan.emit import replace_module
-from convfold.transform.lower.guards import carry_hooks, closed_layers, settled, tied_layers
+from convfold.transform.lower.guards import closed_layers, settled, tied_layers
 from convfold.transform.lower.layer import LAYERS, Lowered, Unreached, compared, lowered_layer, seen_of
 from convfold.transform.lower.report import LoweredLayer, LoweringReport, NotLowered
 from convfold.transform.lower.target import Target, find_target
@@ -70,7 +70,7 @@ def lower(
             left.add(path)
             continue
         new, row = done
-        carry_hooks(layer, new)
+        copy_hooks(layer, new)
         lowered = replace_module(lowered, path, new)
         rows.append(row)
     refusals += _still(lowered, given, wanted, left)
