@@ -188,4 +188,4 @@ class UniformRouter(Router):
         """Nothing to reset: it never has a preference."""
 
     def constant(self) -> Tensor | None:
-        return torch.full((self.num_experts,), self.neutral)
+        return torch.full((self.num_experts,), self.neutral, dtype=torch.float64)

@@ -168,9 +168,28 @@ def _carried_out(model: nn.Module, regions: list[Region]) -> nn.Module:
     return copied
 
 
+class _Fed(nn.Module):
+    """A mixture whose block shares a router, and what follows it, with coefficients given: it cannot run without."""
+
+    def __init__(self, layer: nn.Module, rest: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.rest = layer, rest
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        experts: int = self.layer.num_experts  # type: ignore[assignment]
+        routing = torch.linspace(0.1, 0.9, len(x) * experts, dtype=x.dtype, device=x.device).reshape(len(x), experts)
+        return cast(torch.Tensor, self.rest(self.layer(x, routing=routing)))
+
+
+def _alone(layer: nn.Module, rest: nn.Module | None = None) -> nn.Module:
+    """The module, and what follows it, as something that takes one input."""
+    if getattr(layer, "router", layer) is None:
+        return _Fed(layer, nn.Identity() if rest is None else rest)
+    return layer if rest is None else nn.Sequential(layer, rest)
+
+
 def _pair(model: nn.Module, paths: tuple[str, ...]) -> nn.Module:
-    members = [model.get_submodule(path) for path in paths]
-    return members[0] if len(members) == 1 else nn.Sequential(*members)
+    return _alone(*(model.get_submodule(path) for path in paths))
 
 
 def _region(model: nn.Module, paths: tuple[str, ...], flow: Flow, *, seen: bool) -> tuple[Region, tuple[int, ...]]:
@@ -183,7 +202,7 @@ def _region(model: nn.Module, paths: tuple[str, ...], flow: Flow, *, seen: bool)
         shape = (2, head.in_channels, *(axis.span + 4 for axis in head.window))
     elif seen:
         like = torch.empty(shape, device="meta", dtype=next(head.parameters()).dtype)
-        before, after = (_totals(module, like) for module in (_pair(model, paths), result))
+        before, after = (_totals(module, like) for module in (_pair(model, paths), _alone(result)))
     types = tuple(type(model.get_submodule(path)).__name__ for path in paths)
     law = "the mixture takes the normalisation into its experts" if len(paths) > 1 else "what of the mixture is static"
     return Region(paths, types, law, repr(result).splitlines()[0].rstrip("("), before, after), shape
@@ -200,7 +219,7 @@ def _certificate(model: nn.Module, region: Region, shape: tuple[int, ...]) -> Ce
         wide.add_module(str(index), twin(model.get_submodule(path)).eval().to(torch.float64))
     names = tuple(str(index) for index in range(len(region.paths)))
     example = torch.randn(3, *shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return verify(_pair(wide, names), _result(wide, names), example)
+    return verify(_pair(wide, names), _alone(_result(wide, names)), example)
 
 
 def _rolled_back(region: Region, certificate: Certificate) -> Refusal:
