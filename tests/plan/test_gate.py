@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from support.make import randomise
 from torch import nn
 
 import convfold
+from support.make import randomise
 
 
 class Masked(nn.Module):

@@ -14,7 +14,20 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
-from convfold.cli import bench, cost, decompose, demo, expand, fold, lower, plan, rank, verify
+from convfold.cli import (
+    bench,
+    compare,
+    correlate,
+    cost,
+    decompose,
+    demo,
+    expand,
+    fold,
+    lower,
+    plan,
+    rank,
+    verify,
+)
 from convfold.errors import ConvfoldError
 
 __all__ = ["app", "main", "run"]
@@ -47,6 +60,8 @@ app.command("cost", cls=cost.CostCommand)(cost.cost)
 app.command("decompose")(decompose.decompose)
 app.command("lower")(lower.lower)
 app.command("rank")(rank.rank)
+app.command("correlate")(correlate.correlate)
+app.add_typer(compare.app)
 app.add_typer(bench.app)
 
 

@@ -18,6 +18,7 @@ from convfold.blocks import find, names
 from convfold.cli.bench_counters import counters
 from convfold.cli.bench_decompose import decompose
 from convfold.cli.bench_device import device
+from convfold.cli.bench_dynamic import dynamic
 from convfold.cli.bench_onnx import onnx
 from convfold.cli.bench_zoo import zoo
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
@@ -42,6 +43,7 @@ app.command("zoo")(zoo)
 app.command("onnx")(onnx)
 app.command("counters")(counters)
 app.command("device")(device)
+app.command("dynamic")(dynamic)
 app.command("decompose")(decompose)
 CONTROL = "Median (quartiles) over rounds. Control: plain against plain, which is what noise looks like."
 

@@ -126,7 +126,7 @@ def apply_changes(model: nn.Module, found: list[Change], *, trusted: bool = True
                 expected=change["was"] or "a module to put it in",
                 hint="Apply it to the model that it was made of, freshly built.",
             )
-        if "tensors" in change:
+        if "forward" in change or "without" in change:
             assert old is not None
             _retensor(old, change)
             for inner in change.get("without", ()):

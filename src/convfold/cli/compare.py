@@ -1,0 +1,41 @@
+"""``convfold compare``: methods side by side, under one budget, over many seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from convfold.studies.compare_dynamic import DEFAULT_FOLDER, Options, compare_dynamic
+from convfold.studies.compare_runs import Shard
+
+__all__ = ["app"]
+
+app = typer.Typer(name="compare", no_args_is_help=True, help="Compare methods under one budget, over many seeds.")
+
+
+@app.callback()
+def _root() -> None:
+    """With a callback, typer keeps the verb in the command even while there is only one."""
+
+
+@app.command("dynamic")
+def dynamic(
+    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, two epochs: a look, not a result.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="Runs per arm and task.", show_default="30, or 2 with --quick")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the log, the weights and the report.")] = Path(DEFAULT_FOLDER),
+    shard: Annotated[
+        str | None, typer.Option(help="Make only part i of n, as 2/4; a call without --shard collects all parts.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+) -> None:
+    """Rank static, blind, gated, wide and dynamic convolutions on digits, and write a report.
+
+    Interrupted and started again with the same options, it goes on where it was.
+    """
+    part = None if shard is None else Shard.parse(shard)
+    compare_dynamic(Options(seeds, out, quick, part, workers), Console())

@@ -1,0 +1,184 @@
+"""The comparison of dynamic convolutions under one budget: choose rates, rank over seeds, cost, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from convfold.cost import cost
+from convfold.errors import ConvfoldError, InvalidArgument
+from convfold.files import write_text
+from convfold.report import render
+from convfold.studies.compare_dynamic_arms import ARMS, Run, RunJob, Settings, choose_rate, quick, tuning_jobs
+from convfold.studies.compare_dynamic_network import started
+from convfold.studies.compare_dynamic_page import page
+from convfold.studies.compare_dynamic_results import Cost, Results
+from convfold.studies.compare_dynamic_table import tables
+from convfold.studies.compare_dynamic_tasks import TASKS, dataset
+from convfold.studies.compare_runs import Runs, Shard, do
+from convfold.studies.demo_cost import latencies
+
+__all__ = ["DEFAULT_FOLDER", "SEEDS", "Options", "compare_dynamic"]
+
+DEFAULT_FOLDER = "convfold-compare-dynamic"
+SEEDS, QUICK_SEEDS = 30, 2
+LATENCY_BATCH = 64
+ROUNDS, QUICK_ROUNDS = 40, 5
+PACKAGES = ("sklearn", "scipy", "matplotlib", "jinja2")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the comparison is called; None takes the default, which is smaller when `quick`."""
+
+    seeds: int | None = None
+    out: str | os.PathLike[str] = DEFAULT_FOLDER
+    quick: bool = False
+    shard: Shard | None = None
+    workers: int | None = None
+
+    @property
+    def command(self) -> str:
+        """The command line that gives the report."""
+        words = ["convfold", "compare", "dynamic"]
+        words += ["--quick"] if self.quick else []
+        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
+        words += ["--out", os.fspath(self.out)] if os.fspath(self.out) != DEFAULT_FOLDER else []
+        return shlex.join(words)
+
+
+def compare_dynamic(options: Options, console: Console) -> Results | None:
+    """Run the comparison, or the rest of it, in ``options.out``; progress and tables go to `console`.
+
+    With a shard only its runs are made, and nothing is reported (None): a call without one collects the runs of all
+    shards and makes the rest. Raises InvalidArgument for an impossible number of seeds, workers or shards, FileProblem
+    when the folder cannot be written or is in use, ConvfoldError when a package is missing, a run fails or a
+    worker dies.
+    """
+    seeds = options.seeds if options.seeds is not None else QUICK_SEEDS if options.quick else SEEDS
+    for name, number in (("--seeds", seeds), ("--workers", options.workers)):
+        if number is not None and number < 1:
+            raise InvalidArgument("it takes at least one", where=name, got=number, expected="1 or more")
+    # An arm on a task is one shard's: its learning rate is chosen from its own runs.
+    contests = list(product(TASKS, ARMS))
+    if options.shard is not None and options.shard.count > len(contests):
+        raise InvalidArgument(
+            "there are more shards than work", where="--shard", got=options.shard, expected=f"at most {len(contests)}"
+        )
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise ConvfoldError(
+            "packages are missing",
+            where="convfold compare dynamic",
+            got=f"no {', '.join(missing)}",
+            hint="pip install 'convfold[demo,report]' brings them.",
+        )
+    settings = quick(Settings()) if options.quick else Settings()
+    mine = contests if options.shard is None else options.shard.part(contests)
+    folder = Path(options.out)
+    runs = Runs(folder, lambda name: _settings_of(name, settings), options.shard)
+    try:
+        _say(console, runs)
+        tuning = [job for task, arm in mine for job in tuning_jobs(task, arm, settings)]
+        do(tuning, runs, console, "Choosing learning rates", options.workers)
+        validation = {(task, arm): _validation(task, arm, settings, runs) for task, arm in mine}
+        rates = {contest: choose_rate(found) for contest, found in validation.items()}
+        ranking = ranking_jobs(mine, rates, seeds, settings)
+        do(ranking, runs, console, "Training to be ranked", options.workers)
+        finished = runs.results
+    finally:
+        runs.close()
+    if options.shard is not None:
+        console.print(f"Shard {options.shard}: {len(tuning) + len(ranking)} runs are finished.", highlight=False)
+        return None
+    with console.status("Counting and timing, one network after another"):
+        costs, control = _costs(settings, QUICK_ROUNDS if options.quick else ROUNDS)
+    results = Results(
+        tasks=TASKS,
+        arms=list(ARMS),
+        seeds=seeds,
+        settings=settings,
+        rates=rates,
+        validation={contest: {r: _mean(v) for r, v in found.items()} for contest, found in validation.items()},
+        runs=finished,
+        costs=costs,
+        control=control,
+        latency_batch=LATENCY_BATCH,
+        command=options.command,
+        versions=_versions(),
+    )
+    write_text(folder / "summary.json", json.dumps(results.to_dict(), indent=1) + "\n")
+    write_text(folder / "report.html", render(page(results)))
+    for table in tables(results):
+        console.print(table)
+    console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    return results
+
+
+def ranking_jobs(
+    contests: Sequence[tuple[str, str]], rates: dict[tuple[str, str], float], seeds: int, settings: Settings
+) -> list[RunJob]:
+    """The runs that rank, seed by seed, so that an early stop leaves whole comparisons; the first keep weights."""
+    return [
+        RunJob(Run(task, arm, rates[task, arm], False), seed, settings, keep_weights=seed == 0)
+        for seed in range(seeds)
+        for task, arm in contests
+    ]
+
+
+def _settings_of(name: str, settings: Settings) -> dict[str, Any]:
+    run = Run.parse(name)
+    return {} if run is None else run.settings(settings)
+
+
+def _validation(task: str, arm: str, settings: Settings, runs: Runs) -> dict[float, list[float | None]]:
+    found: dict[float, list[float | None]] = {rate: [] for rate in settings.rates}
+    finished = runs.results
+    for job in tuning_jobs(task, arm, settings):
+        found[job.what.rate].append(finished[job.name, job.seed]["validation_loss"])
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _say(console: Console, runs: Runs) -> None:
+    if finished := len(runs.results):
+        console.print(f"Resuming: {finished} finished runs are taken from the log.", highlight=False)
+    if runs.foreign:
+        console.print(f"{runs.foreign} runs of the log were made under other settings and are not used.")
+    if runs.damaged:
+        console.print(f"{runs.damaged} lines of the log are cut off or not a comparison's, and ignored.")
+
+
+def _costs(settings: Settings, rounds: int) -> tuple[dict[str, Cost], tuple[Any, Any]]:
+    """Counts and latencies of each arm's network, and of static against itself, at batch 1 and LATENCY_BATCH."""
+    images = dataset(TASKS[0], 0).test_x
+    torch.manual_seed(0)
+    networks: dict[str, nn.Module] = {arm: started(ARMS[arm].kind, 0, settings.width).eval() for arm in ARMS}
+    single, control = latencies(networks, "static", images[:1], rounds)
+    batch, batch_control = latencies(networks, "static", images[:LATENCY_BATCH], rounds)
+    found = {}
+    for arm, network in networks.items():
+        counted = cost(network, images[:1])
+        found[arm] = Cost(counted.macs, counted.params, single[arm], batch[arm])
+    return found, (control, batch_control)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("convfold", "torch", "scikit-learn", "scipy", "matplotlib")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
