@@ -8,7 +8,9 @@ import torch
 
 from convfold.cli import run
 from convfold.cost import cost
+from convfold.cost.device.place import cache_folder
 from cost_surface.nets import net, plain
+from device.machines import machine
 
 NETS = "cost_surface.nets"
 INPUT = ("--input", "1x3x17x15")
@@ -156,3 +158,21 @@ def test_a_model_without_inputs_is_counted_on_those_of_the_other(capfd: pytest.C
     assert f"{cost(net(), torch.empty(1, 3, 224, 224)).macs:,}" in text
     said = told(capfd, f"{NETS}:net", "--vs", f"{NETS}:plain", code=2)
     assert "--input: costs depend on the input" in said
+
+
+def test_time_is_predicted_where_this_machine_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    line = ["cost", f"{NETS}:plain", "--input", "1x3x17x15", "--latency"]
+    assert run(line) == 2
+    assert "nothing is known of this machine's speed" in capfd.readouterr().err
+    assert run(["cost", "net.onnx", "--latency"]) == 2
+    assert "not that of a file" in capfd.readouterr().err
+    law = machine()
+    law.save(cache_folder() / law.place.file_name)
+    assert run([*line, "--json", str(tmp_path / "cost.json")]) == 0
+    rows = json.loads((tmp_path / "cost.json").read_text())["rows"]
+    assert all(row["seconds"] > 0 for row in rows)
+    table = capfd.readouterr().out.splitlines()
+    assert table[0].split()[-1] == "time"

@@ -62,6 +62,9 @@ def cost(
     training: Annotated[
         bool, typer.Option("--training", help="Count a training step, with its backward pass.")
     ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Predict each module's time here, as convfold bench device measured.")
+    ] = False,
     what_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,13 +87,14 @@ def cost(
     """
     check_outputs([("--json", json_file), ("--report", report)], (model, weights, vs))
     shown = _columns(columns, wide)
+    shown += ("seconds",) * (latency and "seconds" not in shown)
     by = None if sort is None else column_named(sort, "--sort")
     forms = [split_spec(one, "--what-if") for one in what_if or ()]
     with stages(2 if vs is None else 3) as stage:
         if vs is None:
-            one, other = counted(model, input, weights, training, stage), None
+            one, other = counted(model, input, weights, training, latency, stage), None
         else:
-            one, other = counted_pair(model, vs, input, weights, training, stage)
+            one, other = counted_pair(model, vs, input, weights, training, latency, stage)
         scenarios = [scenario(one.report, one.layers, spec, glob) for spec, glob in forms]
     compared = None if other is None else compare(one.report, other.report, (one.name, other.name))
     chosen(one.report, filter, by)  # what is wrong with a glob is said before anything is written

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from convfold.cli.models import Built, build, read_sizes
 from convfold.cost import CostReport
 from convfold.cost import cost as count
+from convfold.cost.roofline import timed
 from convfold.cost.tables.units import sizes
 from convfold.cost.what_if.places import PlacedLayer, placed_layers
 from convfold.errors import InvalidArgument
@@ -34,19 +35,31 @@ class Counted:
     layers: tuple[PlacedLayer, ...]
 
 
-def counted(model: str, shapes: list[str] | None, weights: Path | None, training: bool, stage: Stage) -> Counted:
-    """Count the model of that name. Raises what building and counting raise."""
+def counted(
+    model: str, shapes: list[str] | None, weights: Path | None, training: bool, latency: bool, stage: Stage
+) -> Counted:
+    """Count the model of that name, with predicted `latency` if asked. Raises what building and counting raise."""
     if is_onnx(model):
+        if latency:
+            raise InvalidArgument(
+                "what is predicted is PyTorch's speed, not that of a file", where="--latency", got=model
+            )
         return _file(model, [read_sizes(shape) for shape in shapes or ()], weights, training, stage)
     stage(f"building {model}")
     built = build(model, weights)
     inputs = built.needed(shapes, "costs depend on the input")
     stage("counting")
-    return _counted(built, inputs, training)
+    return _counted(built, inputs, training, latency)
 
 
 def counted_pair(
-    model: str, other: str, shapes: list[str] | None, weights: Path | None, training: bool, stage: Stage
+    model: str,
+    other: str,
+    shapes: list[str] | None,
+    weights: Path | None,
+    training: bool,
+    latency: bool,
+    stage: Stage,
 ) -> tuple[Counted, Counted]:
     """Count two models on the same inputs: those that are named, else those of the one that knows its own.
 
@@ -64,8 +77,8 @@ def counted_pair(
                 expected=", ".join(first or ()), hint="--input gives one for both.",
             )  # fmt: skip
         known = stated[0][1] if stated and len(stated) < 2 else None
-    one = counted(model, known, weights, training, stage)
-    return one, counted(other, known, None, training, stage)
+    one = counted(model, known, weights, training, latency, stage)
+    return one, counted(other, known, None, training, latency, stage)
 
 
 def _known(name: str) -> list[str] | None:
@@ -79,8 +92,9 @@ def _known(name: str) -> list[str] | None:
     return None if inputs is None else _shapes(inputs)
 
 
-def _counted(built: Built, inputs: Any, training: bool) -> Counted:
+def _counted(built: Built, inputs: Any, training: bool, latency: bool) -> Counted:
     report = count(built.model, inputs, training=True) if training else count(built.model, inputs)
+    report = timed(report, built.model) if latency else report
     return Counted(built.name, ", ".join(_shapes(inputs)), report, placed_layers(built.model, report))
 
 

@@ -37,7 +37,8 @@ class Row:
     multiply-accumulate and everything else; `activation_bytes` are those of what it makes, `traffic_bytes`
     those that its operators read and write. `receptive_field`: positions of the input that its last
     result depends on, along each spatial axis. `degrees_of_freedom`: dimension of the set of maps that its
-    weights can give, the number of its parameters where it is not linear.
+    weights can give, the number of its parameters where it is not linear. `seconds`: those predicted for this
+    machine, where that was asked (`convfold.cost.roofline.timed`).
     """
 
     path: str
@@ -54,6 +55,7 @@ class Row:
     traffic_bytes: int = 0
     receptive_field: tuple[int, ...] = ()
     degrees_of_freedom: int = 0
+    seconds: float | None = None
     kernel: tuple[Tensor, int] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
@@ -137,6 +139,12 @@ class CostReport:
                 expected="operators that can be counted",
                 hint="Without strict counting the rest of the model is counted and these are listed.",
             )
+
+    @property
+    def seconds(self) -> float | None:
+        """Those of the rows together, where they were predicted."""
+        known = [row.seconds for row in self.rows if row.seconds is not None]
+        return sum(known) if known else None
 
     def under(self, path: str) -> Totals:
         """Totals of the module at `path` and everything below it; ``""`` is the whole model.

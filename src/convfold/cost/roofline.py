@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from convfold.cost.device.roofs import Roofs
 from convfold.cost.device.rows import works
 from convfold.cost.device.work import KINDS, Work
 from convfold.cost.report import CostReport, Row
-from convfold.errors import ConvfoldWarning, FileProblem
+from convfold.errors import ConvfoldWarning, FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
 
 __all__ = ["ALL", "COUNTED", "Device", "Law", "Place", "Roofs", "Spread", "Work", "layer_seconds", "stored"]
@@ -154,6 +154,19 @@ def stored(
         warnings.warn(ConvfoldWarning(sentence), stacklevel=2)
         return None
     return found
+
+
+def timed(report: CostReport, model: nn.Module | None = None) -> CostReport:
+    """The report with predicted seconds in every row. Raises InvalidArgument where this machine was not measured."""
+    seconds = layer_seconds(report, model)
+    if seconds is None:
+        raise InvalidArgument(
+            "nothing is known of this machine's speed",
+            expected="a measurement in this precision, with as many threads",
+            hint="convfold bench device makes it, once.",
+        )
+    rows = tuple(replace(row, seconds=value) for row, value in zip(report.rows, seconds, strict=True))
+    return replace(report, rows=rows)
 
 
 def layer_seconds(report: CostReport, model: nn.Module | None = None) -> tuple[float, ...] | None:

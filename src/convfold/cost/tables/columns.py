@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from convfold.cost.report import CostReport, Row
-from convfold.cost.tables.units import human, human_bytes, sizes
+from convfold.cost.tables.units import human, human_bytes, human_seconds, sizes
 from convfold.errors import UnknownName
 
 __all__ = ["ADDED", "COLUMNS", "DEFAULT", "Column", "cell", "column_named", "figures"]
@@ -18,7 +18,7 @@ __all__ = ["ADDED", "COLUMNS", "DEFAULT", "Column", "cell", "column_named", "fig
 class Column:
     """A figure of a row: its title in a narrow table, what it is, and how it is written.
 
-    `kind`: text, count, bytes, ratio, or sizes.
+    `kind`: text, count, bytes, ratio, seconds, or sizes.
     """
 
     title: str
@@ -39,6 +39,7 @@ COLUMNS = {
     "receptive_field": Column("field", "positions of the input that a result depends on", "sizes"),
     "degrees_of_freedom": Column("freedom", "dimension of the set of its maps", "count"),
     "kernel_rank": Column("rank", "rank of its kernel, outputs by inputs", "count"),
+    "seconds": Column("time", "predicted for this machine, by convfold bench device", "seconds"),
     "convolutions": Column("conv", "convolutions, and products with constants", "count"),
     "operators": Column("oper", "operators that are neither views nor copies", "count"),
 }
@@ -52,6 +53,7 @@ ADDED = (
     "activation_bytes",
     "traffic_bytes",
     "degrees_of_freedom",
+    "seconds",
     "convolutions",
     "operators",
 )
@@ -100,6 +102,8 @@ def cell(name: str, value: Any) -> str:
     kind = COLUMNS[name].kind
     if kind == "bytes":
         return human_bytes(value)
+    if kind == "seconds":
+        return human_seconds(value)
     if kind == "count":
         return human(value)
     if kind == "ratio":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["human", "human_bytes", "sizes"]
+__all__ = ["human", "human_bytes", "human_seconds", "sizes"]
 
 _UNITS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
@@ -33,6 +33,18 @@ def human_bytes(number: float) -> str:
     """
     text = human(number)
     return f"{text}B" if text[-1].isalpha() else f"{text} B"
+
+
+def human_seconds(number: float) -> str:
+    """Seconds, in the unit that leaves three digits.
+
+    >>> human_seconds(0.0123), human_seconds(47e-6), human_seconds(2.5)
+    ('12.3 ms', '47 µs', '2.5 s')
+    """
+    for scale, unit in ((1.0, "s"), (1e3, "ms")):
+        if number * scale >= 0.9995:
+            return f"{number * scale:.3g} {unit}"
+    return f"{number * 1e6:.3g} µs"
 
 
 def sizes(shape: tuple[int, ...]) -> str:
