@@ -26,7 +26,7 @@ def layer_of(kind, *arguments, **options):
     return getattr(dynamic, kind)(*(arguments or (4, 6, 3)), **{"padding": 1, "dtype": D, **options})
 
 
-def equal(a, b):
+def assert_equal(a, b):
     torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -42,7 +42,7 @@ def test_pitfall_13_a_temperature_is_state_of_the_model():
     fresh.load_state_dict(torch.load(file))
     for other in (fresh, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert float(other.router.temperature) == 30.0
-        equal(other(x), hot)
+        assert_equal(other(x), hot)
     layer.router.temperature.fill_(1.0)
     assert not torch.allclose(layer(x), hot)  # so the temperature mattered
     assert layer.to("meta").router.temperature.device.type == "meta"
@@ -60,7 +60,7 @@ def test_pitfall_29_strides_and_batches(kind, stride, batch):
     expected = sample_by_sample(layer, x, layer.routing(x))
     for way in WAYS_OF_3X3:
         layer.mode = way
-        equal(layer(x), expected)
+        assert_equal(layer(x), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +74,7 @@ def test_pitfall_29_memory_formats(kind):
         layer.mode = way
         for same in (x.contiguous(memory_format=torch.channels_last), strided, x.transpose(2, 3).contiguous().mT):
             assert not same.is_contiguous()
-            equal(layer(same), expected)
+            assert_equal(layer(same), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +82,7 @@ def test_pitfall_29_the_batch_of_the_example_is_not_in_the_program(kind):
     """Traced at 2, run at 3; ONNX files in full in test_export.py."""
     layer, x = layer_of(kind), torch.randn(3, 4, 6, 5, dtype=D)
     program = torch.export.export(layer, (x[:2],), dynamic_shapes=({0: torch.export.Dim("n")},))
-    equal(program.module()(x), layer(x))
+    assert_equal(program.module()(x), layer(x))
     for way in ("grouped", "loop"):
         layer.mode = way
         with pytest.raises(InvalidArgument, match="the number of samples is in the structure"):
@@ -142,7 +142,7 @@ def test_pitfall_31_a_shift_is_not_multiplied_by_coefficients_that_add_to_less(b
     norm, x, expected = normed(layer)
     torch.testing.assert_close(layer.routing(x).sum(1), torch.full((3,), 0.3, dtype=D))
     folded = layer.absorbed(norm)
-    equal(folded(x), expected)
+    assert_equal(folded(x), expected)
     # Folded as if coefficients added to one, 70 % of the shift is lost.
     wrong = copy.deepcopy(folded)
     wrong.bias = nn.Parameter((folded.static_bias + (0 if folded.bias is None else folded.bias)).expand(4, -1))
@@ -156,7 +156,7 @@ def test_pitfall_31_every_router_takes_a_normalisation(kind):
     layer = layer_of(kind)
     norm, x, expected = normed(layer)
     folded = layer.absorbed(norm)
-    equal(folded(x), expected)
+    assert_equal(folded(x), expected)
     assert (folded.static_bias is None) == layer.router.sums_to_one
     with pytest.raises(NotFoldable):
         layer.absorbed(norm.train())
