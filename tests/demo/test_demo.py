@@ -126,7 +126,7 @@ def test_the_summary_repeats_the_log(demo: Demo) -> None:
 @pytest.mark.parametrize("logged", [0, 1])
 def test_ctrl_c_is_one_sentence_and_leaves_no_worker(tmp_path: Path, logged: int) -> None:
     """Both while the workers are starting and while they train."""
-    process = start(tmp_path / "out", seeds=20)  # more than it can do before it is interrupted
+    process = start(tmp_path / "out", seeds=300)  # more than it can do before it is interrupted
     deadline = time.monotonic() + 120
     while len(workers := children(process.pid)) < 2:
         assert process.poll() is None, process.communicate()[1]
