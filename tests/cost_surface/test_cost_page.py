@@ -14,7 +14,7 @@ from convfold.cost.compare import compare
 from convfold.cost.what_if.scenario import what_if
 from convfold.report.cost_page import cost_page, write_cost_page
 from cost_surface.nets import net, odd, plain
-from support.browser import PHONE, browser, set_screen
+from support.browser import PHONE, browser, opener
 
 X = torch.empty(1, 3, 17, 15)
 assert browser
@@ -38,17 +38,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
-    """Opens a page; afterwards, nothing may have been complained of or loaded."""
-
-    def opened(name: str, width: int = 1280, scheme: str = "light") -> Any:
-        set_screen(browser, width, scheme)
-        browser.get(pages[name].as_uri())
-        return browser
-
-    browser.get_log("browser")
-    yield opened
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    yield from opener(browser, pages, 1280)
 
 
 def test_what_was_not_counted_is_in_a_box_above_everything() -> None:

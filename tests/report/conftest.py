@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from report.graph_examples import explanation, single
-from support.browser import set_screen
+from support.browser import opener
 from support.graph_browser import DESK
 
 
@@ -36,14 +36,4 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def show(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
-    """Opens a page; afterwards, nothing may have been complained of or loaded."""
-
-    def opened(name: str, width: int = DESK, scheme: str = "light") -> Any:
-        set_screen(browser, width, scheme)
-        browser.get(pages[name].as_uri())
-        return browser
-
-    browser.get_log("browser")
-    yield opened
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    yield from opener(browser, pages, DESK)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["COLOURS", "PHONE", "browser", "set_screen"]
+__all__ = ["COLOURS", "PHONE", "browser", "opener", "set_screen"]
 
 PHONE = 390
 # Functions for scripts that run in a page: a colour's numbers, its luminance (WCAG), what is drawn behind a node, and
@@ -71,3 +72,17 @@ def set_screen(browser: Any, width: int, scheme: str) -> None:
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE},
     )
+
+
+def opener(browser: Any, pages: Mapping[str, Path], usual: int) -> Iterator[Any]:
+    """For a fixture: opens a page by name; afterwards, nothing may have been complained of or loaded."""
+
+    def opened(name: str, width: int = usual, scheme: str = "light") -> Any:
+        set_screen(browser, width, scheme)
+        browser.get(pages[name].as_uri())
+        return browser
+
+    browser.get_log("browser")
+    yield opened
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0

@@ -67,7 +67,8 @@ def is_mixed(module: nn.Module) -> bool:
     """Whether the module mixes its kernels per sample, and says itself what of it is static.
 
     Such a class has ``simplified()``, an equal module that runs less (the module itself where there is nothing to
-    do), and ``absorbed(norm)``, the same with the batch normalisation after it folded in.
+    do), and ``absorbed(norm)``, the same with the batch normalisation after it folded in; `in_channels` and `window`
+    as a convolution; `router`, None where coefficients are given at each call, and then their number `num_experts`.
     """
     return all(callable(getattr(type(module), name, None)) for name in ("simplified", "absorbed"))
 

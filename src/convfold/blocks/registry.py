@@ -7,7 +7,15 @@ from typing import Any
 
 from convfold.errors import InvalidArgument, UnknownName
 
-__all__ = ["BLOCKS", "Registry", "build", "find", "names"]
+__all__ = ["BLOCKS", "Registry", "build", "find", "names", "unknown"]
+
+
+def unknown(kind: str, name: object, names: list[str]) -> UnknownName:
+    """What is said of a name that is none of `names`: it offers the nearest."""
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4) or names
+    return UnknownName(
+        f"unknown {kind}", got=repr(name), expected=f"one of {names}", hint=f"Did you mean {' or '.join(near)}?"
+    )
 
 
 class Registry:
@@ -34,13 +42,7 @@ class Registry:
     def find(self, name: str, dims: int) -> Any:
         """The class `name` for `dims` dimensions; raises with the nearest names or the legal dims."""
         if name not in self._classes:
-            near = difflib.get_close_matches(str(name), self.names(), n=3, cutoff=0.4) or self.names()
-            raise UnknownName(
-                f"unknown {self.kind}",
-                got=repr(name),
-                expected=f"one of {self.names()}",
-                hint=f"Did you mean {' or '.join(near)}?",
-            )
+            raise unknown(self.kind, name, self.names())
         classes = self._classes[name]
         if dims not in classes:
             raise InvalidArgument(

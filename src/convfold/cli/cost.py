@@ -129,12 +129,12 @@ def _write(
     json_file: Path | None,
     report: Path | None,
 ) -> None:
-    found: dict[str, Any] = {"name": one.name, "inputs": one.inputs, **one.report.to_dict()}
-    if scenarios:
-        found["what_if"] = [each.to_dict() for each in scenarios]
-    if compared is not None:
-        found["versus"] = compared.to_dict()
     if json_file is not None:
+        found: dict[str, Any] = {"name": one.name, "inputs": one.inputs, **one.report.to_dict()}
+        if scenarios:
+            found["what_if"] = [each.to_dict() for each in scenarios]
+        if compared is not None:
+            found["versus"] = compared.to_dict()
         write_text(json_file, json.dumps(found, indent=1) + "\n")
     if report is not None:
         write_cost_page(report, one.report, one.name, one.inputs, compared, scenarios)

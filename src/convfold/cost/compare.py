@@ -9,23 +9,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from convfold.cost.report import CostReport, Row
-from convfold.cost.tables.columns import ADDED, COLUMNS, cell, figures
+from convfold.cost.tables.columns import ADDED, COLUMNS, TOTALS, cell, figures
 from convfold.cost.tables.text import aligned
 
 __all__ = ["Comparison", "Pair", "compare"]
 
 _SHOWN = ("macs", "flops", "params", "weight_bytes", "activation_bytes", "peak_bytes", "traffic_bytes")
-_TITLES = {
-    "macs": "MACs",
-    "flops": "FLOPs",
-    "params": "parameters",
-    "weight_bytes": "weight bytes",
-    "activation_bytes": "activation bytes",
-    "peak_bytes": "peak bytes",
-    "traffic_bytes": "traffic bytes",
-    "convolutions": "convolutions",
-    "operators": "operators",
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class Pair:
         """same, changed, gone or new."""
         if self.before is None or self.after is None:
             return "new" if self.before is None else "gone"
-        one, two = figures(self.before), figures(self.after)
+        one, two = figures(self.before, ADDED), figures(self.after, ADDED)
         return "same" if self.before.type == self.after.type and _added(one) == _added(two) else "changed"
 
     @property
@@ -60,7 +49,7 @@ class Pair:
 
     def figure(self, name: str) -> tuple[Any, Any]:
         """A figure on both sides; None where there is none."""
-        one, two = (None if row is None else figures(row)[name] for row in (self.before, self.after))
+        one, two = (None if row is None else figures(row, (name,))[name] for row in (self.before, self.after))
         return one, two
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +184,7 @@ def comparison_table(
 
 
 def _total(name: str, one: int, two: int, ratio: float | None) -> tuple[str, ...]:
-    return _TITLES[name], f"{one:,}", f"{two:,}", "" if ratio is None else f"{ratio:.4g}"
+    return TOTALS[name], f"{one:,}", f"{two:,}", "" if ratio is None else f"{ratio:.4g}"
 
 
 def _change(name: str, one: Any, two: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from convfold.cost.rank import kernel_rank
+from convfold.cost.tables.text import aligned
 from convfold.cost.training import TrainingCost
 from convfold.errors import InvalidArgument, UnknownName
 
@@ -190,14 +191,10 @@ class CostReport:
             for row in self.rows
         ]
         table = [head, *body, ("total", self.model, "", *_figures(self))]
-        widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-        lines = [_line(line, widths) for line in table]
-        rule = "-" * len(lines[0])
-        lines = [lines[0], rule, *lines[1:-1], rule, lines[-1], *self._loud()]
         held = f"weights: {self.weight_bytes:,} bytes; most held at one time: {self.peak_bytes:,} bytes"
         reach = f"; receptive field: {self.receptive_field:,}" if self.receptive_field else ""
         step = [] if self.training is None else [_step(self.training)]
-        return "\n".join([*lines, held + reach, *step])
+        return "\n".join([aligned(table, 3, 1), *self._loud(), held + reach, *step])
 
     def _loud(self) -> list[str]:
         lines = []
@@ -223,9 +220,3 @@ def _figures(counted: Row | CostReport) -> tuple[str, ...]:
     c = counted
     values = (c.macs, c.flops, c.convolutions, c.operators, c.params, c.activation_bytes, c.traffic_bytes)
     return tuple(f"{value:,}" for value in values)
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    text = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
-    figures = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
-    return "  ".join([*text, *figures])

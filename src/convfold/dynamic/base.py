@@ -108,15 +108,6 @@ class DynamicLayer(ConvArguments):
         """Why this layer would add nothing in place of `conv`: it always adds a dependence on the input."""
         return ""
 
-    @classmethod
-    def in_place_of(cls, layer: nn.Module, bias: bool, placement: dict[str, Any], **options: Any) -> DynamicLayer:
-        """The layer with the arguments of a torch convolution or Linear, on the given device and in the dtype."""
-        if isinstance(layer, nn.Linear):
-            return cls(layer.in_features, layer.out_features, bias=bias, **placement, **options)
-        same = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        arguments = {name: getattr(layer, name) for name in (*same, "padding_mode")}
-        return cls(**{**arguments, "bias": bias, **placement, **options})
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DynamicLayer:
         # ``Module.to(memory_format=...)`` takes every parameter of four or five axes for a kernel, and a stack of
         # kernels has one axis more: it is moved as kernels one after the other, and stays contiguous for mixing.

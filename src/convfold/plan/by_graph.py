@@ -23,7 +23,7 @@ from convfold.graph.weights import Weights
 from convfold.plan.emission import Emitted, check, emit
 from convfold.plan.explain import describe_node, graphs, left_alone, operator_rows
 from convfold.plan.gate import is_below
-from convfold.plan.regions import Region
+from convfold.plan.regions import Region, rolled_back
 from convfold.plan.search.latency import Stopwatch
 from convfold.plan.search.price import FREE, Objective, Price, Pricer, by_latency, by_macs, by_operators, price
 from convfold.plan.whole import Part, Whole, modules_of, plan_whole
@@ -61,7 +61,7 @@ class ByGraph:
     def emit(self) -> tuple[nn.Module, dict[tuple[str, ...], Certificate], list[Refusal]]:
         """The folded copy, a certificate for each region, and a refusal for each that was rolled back."""
         certificates: dict[tuple[str, ...], Certificate] = {}
-        rolled_back: list[Refusal] = []
+        refused: list[Refusal] = []
         undone = list(self.undone)
         whole, regions = self.whole, self.regions
         while True:
@@ -74,10 +74,10 @@ class ByGraph:
                     wrong.append((part, region, certificate))
             if not wrong:
                 _guard(emitted.module, whole)
-                return emitted.module, certificates, rolled_back
+                return emitted.module, certificates, refused
             for part, region, certificate in wrong:
-                rolled_back.append(_rolled_back(region, certificate))
-                warnings.warn(ConvfoldWarning(str(rolled_back[-1])), stacklevel=3)
+                refused.append(rolled_back(region, certificate))
+                warnings.warn(ConvfoldWarning(str(refused[-1])), stacklevel=3)
                 undone.append(part.values)
             whole, _ = _planned(whole.captured, self.objective, self.pricer, undone)
             regions = tuple(_region(whole, part) for part in whole.parts)
@@ -120,12 +120,6 @@ class ByGraph:
             "operators": operator_rows(self.whole, self.refusals, self.structure.homes, path),
             "laws": [(part.number, part.laws) for part in self.whole.parts],
         }
-
-
-def _rolled_back(region: Region, certificate: Certificate) -> Refusal:
-    reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
-    hint = "Either a forward does not compute what its op() says, or convfold is at fault: please report it."
-    return Refusal(region.types[0], f"{reason}; it was rolled back", region.paths[0], hint)
 
 
 def by_graph(model: nn.Module, given: ExampleInputs, objective: str) -> ByGraph:

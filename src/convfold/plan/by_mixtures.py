@@ -22,7 +22,7 @@ from convfold.graph.observe import module_paths
 from convfold.plan.by_modules import totals
 from convfold.plan.decision import Decision
 from convfold.plan.emit import nothing_like, replace_module
-from convfold.plan.regions import Region
+from convfold.plan.regions import Region, rolled_back
 from convfold.verify import Certificate, verify
 
 __all__ = ["ByMixtures", "by_mixtures"]
@@ -65,12 +65,13 @@ class ByMixtures:
         }
         wrong = [region for region in self.first if not certificates[region.paths]]
         if wrong:
-            found = [_rolled_back(region, certificates[region.paths]) for region in wrong]
+            hint = "Please report it: what the layer says of itself is not so. Nothing of this model was folded."
+            found = [rolled_back(region, certificates[region.paths], hint) for region in wrong]
             for refusal in found:
                 warnings.warn(ConvfoldWarning(str(refusal)), stacklevel=3)
             return twin(self.model), certificates, found
-        module, inside, rolled_back = self.inner.emit()
-        return module, inside | certificates, rolled_back
+        module, inside, undone = self.inner.emit()
+        return module, inside | certificates, undone
 
     def shadow(self) -> nn.Module:
         """The structure of the folded copy, on the meta device."""
@@ -106,50 +107,60 @@ def by_mixtures(model: nn.Module, inputs: object, decide: Callable[[nn.Module], 
     if not any(is_mixed(module) for module in model.modules()):
         return None
     flow = flow_of(model, inputs)
-    first: list[Region] = []
+    found: list[_Found] = []
     refused: list[Refusal] = []
     stopping: list[Refusal] = []
-    shapes: dict[tuple[str, ...], tuple[int, ...]] = {}
     for module, path in module_paths(model).items():
         if not is_mixed(module):
             continue
-        paths, refusal, stops = _static(model, path, module, flow)
+        static, refusal, stops = _static(model, path, module, flow)
         if refusal is not None:
             refused.append(refusal)
             stopping += [refusal] * stops
-        if paths:
-            region, shape = _region(model, paths, flow, seen=inputs is not None)
-            first.append(region)
-            shapes[paths] = shape
-    if not first:
+        if static is not None:
+            found.append(static)
+    if not found:
         return None
-    return ByMixtures(model, tuple(first), decide(_carried_out(model, first)), tuple(refused), tuple(stopping), shapes)
+    regions, shapes = [], {}
+    for static in found:
+        region, shapes[static.paths] = _region(model, static, flow, seen=inputs is not None)
+        regions.append(region)
+    rest = decide(_carried_out(model, found))
+    return ByMixtures(model, tuple(regions), rest, tuple(refused), tuple(stopping), shapes)
 
 
-def _static(model: nn.Module, path: str, module: Any, flow: Flow) -> tuple[tuple[str, ...], Refusal | None, bool]:
-    """The mixture with what folds into it, empty where nothing does; why something does not; and whether that stops."""
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A mixture, with the normalisation behind it where there is one, and what both become."""
+
+    paths: tuple[str, ...]
+    result: nn.Module
+
+
+def _static(model: nn.Module, path: str, module: Any, flow: Flow) -> tuple[_Found | None, Refusal | None, bool]:
+    """What is static in the mixture, None where nothing is; why something does not fold; and whether that stops."""
     kind = type(module).__name__
     if any(has_hooks(inner) for inner in module.modules()):
-        return (), Refusal(kind, "it has a hook, which may change or watch what it computes", path), False
-    alone = (path,) if _simplifies(module) else ()
+        return None, Refusal(kind, "it has a hook, which may change or watch what it computes", path), False
     reader = flow.reader(path)
     norm = None if reader is None else model.get_submodule(reader)
     if reader is None or not isinstance(norm, nn.modules.batchnorm._BatchNorm):
-        return alone, None, False
+        return _simpler(path, module), None, False
     if has_hooks(norm) or reader in flow.exposed:
-        return alone, Refusal(type(norm).__name__, "it is watched, or its weights are read elsewhere", reader), False
+        why = Refusal(type(norm).__name__, "it is watched, or its weights are read elsewhere", reader)
+        return _simpler(path, module), why, False
     try:
-        module.absorbed(norm)
+        return _Found((path, reader), module.absorbed(norm)), None, False
     except NotFoldable as error:
-        return (), error.refusal.at(reader), True
-    return (path, reader), None, False
+        return None, error.refusal.at(reader), True
 
 
-def _simplifies(module: Any) -> bool:
+def _simpler(path: str, module: Any) -> _Found | None:
     try:
-        return module.simplified() is not module
+        result = module.simplified()
     except NotFoldable:
-        return False
+        return None
+    return None if result is module else _Found((path,), result)
 
 
 def _result(model: nn.Module, paths: tuple[str, ...]) -> nn.Module:
@@ -159,11 +170,11 @@ def _result(model: nn.Module, paths: tuple[str, ...]) -> nn.Module:
     return cast(nn.Module, module.absorbed(model.get_submodule(paths[1])))
 
 
-def _carried_out(model: nn.Module, regions: list[Region]) -> nn.Module:
+def _carried_out(model: nn.Module, found: list[_Found]) -> nn.Module:
     copied = twin(model)
-    for region in regions:
-        copied = replace_module(copied, region.paths[0], _result(model, region.paths))
-        for path in region.paths[1:]:
+    for static in found:
+        copied = replace_module(copied, static.paths[0], static.result)
+        for path in static.paths[1:]:
             copied = replace_module(copied, path, nothing_like(copied.get_submodule(path)))
     return copied
 
@@ -192,10 +203,10 @@ def _pair(model: nn.Module, paths: tuple[str, ...]) -> nn.Module:
     return _alone(*(model.get_submodule(path) for path in paths))
 
 
-def _region(model: nn.Module, paths: tuple[str, ...], flow: Flow, *, seen: bool) -> tuple[Region, tuple[int, ...]]:
+def _region(model: nn.Module, found: _Found, flow: Flow, *, seen: bool) -> tuple[Region, tuple[int, ...]]:
     """The region, and the shape of an input that its head has seen, or would take."""
+    paths, result = found.paths, found.result
     head: Any = model.get_submodule(paths[0])
-    result = _result(model, paths)
     shape = next((call.shape for call in flow.of(paths[0]) if call.shape is not None), None)
     before = after = None
     if shape is None:
@@ -220,12 +231,6 @@ def _certificate(model: nn.Module, region: Region, shape: tuple[int, ...]) -> Ce
     names = tuple(str(index) for index in range(len(region.paths)))
     example = torch.randn(3, *shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return verify(_pair(wide, names), _alone(_result(wide, names)), example)
-
-
-def _rolled_back(region: Region, certificate: Certificate) -> Refusal:
-    reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
-    hint = "Please report it: what the layer says of itself is not so. Nothing of this model was folded."
-    return Refusal(region.types[0], f"{reason}; it was rolled back", region.paths[0], hint)
 
 
 def _moved(name: str, regions: tuple[Region, ...], between: dict[str, Any]) -> str:

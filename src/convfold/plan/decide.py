@@ -47,4 +47,5 @@ def _static(model: nn.Module, example_inputs: object, objective: str) -> tuple[D
 
 
 def has_no_values(model: nn.Module) -> bool:
+    """Whether a parameter is on the meta device."""
     return any(parameter.is_meta for parameter in model.parameters())

@@ -11,7 +11,7 @@ from convfold.algebra import Op, frozen, hollow, kernel, twin
 from convfold.algebra.readings.module import as_module, finish
 from convfold.algebra.readings.tensors import tensors, to_meta
 from convfold.errors import ConvfoldWarning, InvalidArgument, Refusal
-from convfold.plan.regions import Region, expression
+from convfold.plan.regions import Region, expression, rolled_back
 from convfold.verify import Certificate, certify
 
 __all__ = ["emit", "nothing_like", "replace_module", "shadow"]
@@ -84,9 +84,7 @@ def emit(
             certificate = certify(before, after, _sizes(before, after), original)
         certificates[region.paths] = certificate
         if not certificate:
-            reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
-            hint = "Either a forward does not compute what its op() says, or convfold is at fault: please report it."
-            refusals.append(Refusal(region.types[0], f"{reason}; it was rolled back", region.paths[0], hint))
+            refusals.append(rolled_back(region, certificate))
             warnings.warn(ConvfoldWarning(str(refusals[-1])), stacklevel=3)
             continue
         plain = _put(plain, region, finish(after, members[0], expression(members)))

@@ -17,8 +17,9 @@ from convfold.cost import Totals
 from convfold.errors import NotFoldable, Refusal
 from convfold.graph import Flow
 from convfold.graph.observe import module_paths
+from convfold.verify import Certificate
 
-__all__ = ["Found", "Region", "expression", "find_regions"]
+__all__ = ["Found", "Region", "expression", "find_regions", "rolled_back"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Region:
         before, after = (None if t is None else Totals(**t) for t in (fields["before"], fields["after"]))
         paths, types = tuple(fields["paths"]), tuple(fields["types"])
         return cls(paths, types, fields["equation"], fields["result"], before, after)
+
+
+def rolled_back(region: Region, certificate: Certificate, hint: str = "") -> Refusal:
+    """The refusal that a region leaves whose result was not equal."""
+    at_fault = "Either a forward does not compute what its op() says, or convfold is at fault: please report it."
+    return Refusal(region.types[0], certificate.complaint, region.paths[0], hint or at_fault)
 
 
 @dataclass(frozen=True)

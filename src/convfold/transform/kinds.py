@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from convfold import blocks, dynamic
-from convfold.errors import InvalidArgument, UnknownName
+from convfold.blocks.registry import unknown
+from convfold.errors import InvalidArgument
 
 __all__ = ["find", "has_form", "kinds"]
 
@@ -21,10 +21,7 @@ def find(name: str, dims: int) -> Any:
     if name in dynamic.names():
         return dynamic.find(name, dims)
     if name not in blocks.names():
-        near = difflib.get_close_matches(str(name), kinds(), n=3, cutoff=0.4) or kinds()
-        raise UnknownName(
-            "unknown block", got=repr(name), expected=f"one of {kinds()}", hint=f"Did you mean {' or '.join(near)}?"
-        )
+        raise unknown("block", name, kinds())
     return blocks.find(name, dims)
 
 

@@ -54,6 +54,11 @@ class Certificate:
     def interior_error(self) -> float:
         return max(probe.interior_error for probe in self.probes)
 
+    @property
+    def complaint(self) -> str:
+        """What is said of a rewriting that this certificate undoes."""
+        return f"the result was not equal (error {self.error:.1e}, bound {self.bound:.1e}); it was rolled back"
+
     def __bool__(self) -> bool:
         return self.equal
 

@@ -31,7 +31,8 @@ class Clock:
 
         In a round a call is repeated for `least` seconds at least. Two calls of each come before.
         """
-        order, taken = random.Random(0), [[0.0] * 0 for _ in calls]
+        order = random.Random(0)
+        taken: list[list[float]] = [[] for _ in calls]
         for call in calls:
             call()
         repeats = [max(1, round(least / max(self._time(call, 1), 1e-6))) for call in calls]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -11,7 +11,7 @@ from convfold.cost.report import CostReport, Row
 from convfold.cost.tables.units import human, human_bytes, human_seconds, sizes
 from convfold.errors import UnknownName
 
-__all__ = ["ADDED", "COLUMNS", "DEFAULT", "Column", "cell", "column_named", "figures"]
+__all__ = ["ADDED", "COLUMNS", "DEFAULT", "TOTALS", "Column", "cell", "column_named", "figures"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,20 @@ ADDED = (
 )
 
 
+# Totals as a table of them names them.
+TOTALS = {
+    "macs": "MACs",
+    "flops": "FLOPs",
+    "params": "parameters",
+    "weight_bytes": "weight bytes",
+    "activation_bytes": "activation bytes",
+    "peak_bytes": "peak bytes",
+    "traffic_bytes": "traffic bytes",
+    "convolutions": "convolutions",
+    "operators": "operators",
+}
+
+
 def column_named(name: str, where: str) -> str:
     """`name`, or the column with that title. Raises UnknownName with near ones."""
     titled = {column.title.lower().rstrip("."): key for key, column in COLUMNS.items()}
@@ -74,9 +88,12 @@ def column_named(name: str, where: str) -> str:
     return found
 
 
-def figures(counted: Row | CostReport) -> dict[str, Any]:
-    """What a row, or a whole report, has in each column; None where there is none."""
-    found = {name: getattr(counted, name, None) for name in COLUMNS}
+def figures(counted: Row | CostReport, names: Collection[str] = COLUMNS) -> dict[str, Any]:
+    """What a row, or a whole report, has in each column of these names; None in others, and where there is none.
+
+    A rank takes longer than all the rest of a report: it is worked out only where it is named.
+    """
+    found = {name: getattr(counted, name, None) if name in names else None for name in COLUMNS}
     if isinstance(counted, Row):
         found["output"] = " ".join(sizes(shape) for shape in counted.outputs)
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from convfold.cost.report import CostReport, Row
-from convfold.cost.tables.columns import COLUMNS, DEFAULT, cell, figures, summed
+from convfold.cost.tables.columns import ADDED, COLUMNS, DEFAULT, cell, figures, summed
 from convfold.cost.tables.text import aligned
 from convfold.cost.tables.units import human_bytes
 from convfold.cost.training import TrainingCost
@@ -35,7 +35,7 @@ def chosen(report: CostReport, glob: str | None, sort: str | None) -> list[Row]:
         return rows
     if sort == "module":
         return sorted(rows, key=lambda row: row.path)
-    keyed = [(figures(row)[sort], row) for row in rows]
+    keyed = [(figures(row, (sort,))[sort], row) for row in rows]
     if COLUMNS[sort].kind == "text":
         return [row for _, row in sorted(keyed, key=lambda pair: pair[0])]
     blank = [row for key, row in keyed if key is None]
@@ -56,14 +56,14 @@ def report_table(
 
     A tree shows every module with what it and those below it cost. Raises InvalidArgument where `glob` matches nothing.
     """
-    rows = chosen(report, glob, sort)
+    rows, names = chosen(report, glob, sort), (*columns, *ADDED)
     if tree:
-        lines = [(label, found) for label, _, found in tree_lines(report, rows, sort)]
+        lines = [(label, found) for label, _, found in tree_lines(report, rows, sort, names)]
     else:
-        lines = [(row.path or "(the model)", figures(row)) for row in rows]
-    ends = [("total", figures(report))]
+        lines = [(row.path or "(the model)", figures(row, names)) for row in rows]
+    ends = [("total", figures(report, names))]
     if glob:
-        ends.insert(0, ("matched", summed([figures(row) for row in rows])))
+        ends.insert(0, ("matched", summed([figures(row, ADDED) for row in rows])))
     body = [(label, *(cell(name, found[name]) for name in columns)) for label, found in [*lines, *ends]]
     head = ("module", *(COLUMNS[name].title for name in columns))
     left = 1 + sum(1 for name in columns if COLUMNS[name].kind == "text")
@@ -71,7 +71,7 @@ def report_table(
 
 
 def tree_lines(
-    report: CostReport, rows: Sequence[Row], sort: str | None = None
+    report: CostReport, rows: Sequence[Row], sort: str | None = None, names: Collection[str] = COLUMNS
 ) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Every module on the way to `rows`: its name drawn as a branch, its path, and what is below it together."""
     below: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def tree_lines(
 
     def tell(path: str) -> dict[str, Any]:
         parts = [tell(child) for child in below.get(path, ())]
-        mine = [figures(own[path])] if path in own else []
+        mine = [figures(own[path], names)] if path in own else []
         told[path] = summed([*mine, *parts, *([held[path]] if path in held and path not in own else [])])
         if mine:
             told[path] |= {k: mine[0][k] for k in ("type", "output", "receptive_field", "kernel_rank")}

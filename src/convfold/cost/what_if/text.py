@@ -5,20 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 
+from convfold.cost.tables.columns import TOTALS
 from convfold.cost.tables.text import aligned
 from convfold.cost.tables.units import human, human_bytes
 from convfold.cost.what_if.scenario import Figures, Scenario
 
 __all__ = ["scenario_text"]
-
-_TITLES = {
-    "macs": "MACs",
-    "flops": "FLOPs",
-    "params": "parameters",
-    "weight_bytes": "weight bytes",
-    "activation_bytes": "activation bytes",
-    "traffic_bytes": "traffic bytes",
-}
 
 
 def scenario_text(found: Scenario, width: int | None = None) -> str:
@@ -70,7 +62,7 @@ def _total(name: str, found: Scenario) -> tuple[str, ...]:
     now, then = getattr(found.now, name), getattr(found.then, name)
     write = human_bytes if name.endswith("bytes") else human
     exact = f" ({then:,})" if name == "macs" else ""
-    return _TITLES[name], write(now), f"{write(then)}{exact}", f"{then / now:.4g}" if now else ""
+    return TOTALS[name], write(now), f"{write(then)}{exact}", f"{then / now:.4g}" if now else ""
 
 
 def _end(path: str, room: int) -> str:

@@ -156,7 +156,7 @@ def plan_file(captured: CapturedFile, name: str, objective: str = "macs", pricin
         if not wrong:
             return FilePlan(name, whole, model, regions, tuple(refusals), objective, proofs)
         for part, region, proof in wrong:
-            reason = f"the result was not equal (error {proof.error:.1e}, bound {proof.bound:.1e}); it was rolled back"
+            reason = proof.complaint
             refusals.append(Refusal(region.types[0], reason, region.paths[0], "Please report this."))
             kept |= {value for value in part.values if value < len(captured.program.values)}
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from convfold.algebra import twin
-from convfold.cost import cost
+from convfold.cost import counted
 from convfold.errors import InvalidArgument
 from convfold.graph import flow_of
 from convfold.plan.emit import replace_module
@@ -80,7 +80,7 @@ def _decided(
     offers = {path: work.offers() for path, work in works.items()}
     most = None
     if asked.target_macs is not None:
-        whole = cost(model, sizes).macs
+        whole = counted(model, sizes).macs
         target = asked.target_macs if isinstance(asked.target_macs, int) else int(asked.target_macs * whole)
         fixed = whole - sum(work.before for work in works.values())
         least = fixed + sum(min(offer.macs for offer in choices) for choices in offers.values())
@@ -201,7 +201,7 @@ def _report(
                 held_out=outcome.held_out,
             )
         )
-    total = cost(model, sizes).macs if asked.sizes_known else sum(row.macs_before for row in rows)
+    total = counted(model, sizes).macs if asked.sizes_known else sum(row.macs_before for row in rows)
     saved = sum(row.macs_before - row.macs_after for row in rows)
     samples = None if asked.samples is None else asked.samples.counts
     return Report(tuple(rows), total, total - saved, not asked.sizes_known, samples)

@@ -10,7 +10,7 @@ from typing import Literal, overload
 from torch import nn
 
 from convfold.algebra import copy_hooks, defines_op, has_op, twin
-from convfold.cost import cost
+from convfold.cost import counted
 from convfold.errors import ConvfoldError, InvalidArgument, InvalidType, NotEqual
 from convfold.graph import ExampleInputs, example_inputs, flow_of
 from convfold.plan.emit import replace_module
@@ -84,7 +84,7 @@ def lower(
         )
     if not report:
         return lowered
-    before, after = cost(model, inputs), cost(lowered, inputs)
+    before, after = counted(model, inputs), counted(lowered, inputs)
     notes = tuple(_notes(model, watched, wanted))
     return lowered, LoweringReport(
         wanted.name, tuple(rows), tuple(refusals), notes, before.macs, after.macs, certificate
@@ -128,8 +128,7 @@ def _replacement(
         return NotLowered(name, str(error).rstrip("."), path)
     certificate = compared(own, done.module, shapes)
     if not certificate:
-        reason = f"the result was not equal (error {certificate.error:.1e}, bound {certificate.bound:.1e})"
-        return NotLowered(name, f"{reason}; it was rolled back", path, "Please report it.")
+        return NotLowered(name, certificate.complaint, path, "Please report it.")
     was, now = (sum(_macs(module, shape) for shape in shapes) for module in (own, done.module))
     note = _note(layer, done, ties.get(path, ()), was, now)
     after = _described(done.module)
@@ -143,7 +142,7 @@ def _swapped(reason: tuple[str, str], path: str) -> tuple[str, str, str]:
 
 def _macs(module: nn.Module, shape: tuple[int, ...]) -> int:
     weight = next(module.parameters())
-    return cost(module, weight.new_empty(shape, device="meta")).macs
+    return counted(module, weight.new_empty(shape, device="meta")).macs
 
 
 def _described(module: nn.Module) -> str:
