@@ -162,6 +162,18 @@ def test_a_normalisation_in_training_stops_the_fold():
         net.cond.absorbed(net.cond_norm)
 
 
+def test_a_mixture_in_which_nothing_is_static_still_says_why():
+    x = torch.randn(2, 4, 8, 8, dtype=D)
+    net = nn.Sequential(_random(dynamic.CondConv2d(4, 4, 3)), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)).double().eval()
+    net[1].train()
+    with pytest.raises(NotFoldable, match="training mode"):
+        convfold.fold(net, x)
+    net[1].eval().register_forward_hook(lambda module, args, out: None)
+    plan = convfold.plan(net, x)
+    assert any(why.place == "1" and "watched" in why.reason for why in plan.refusals)
+    torch.testing.assert_close(plan.apply()(x), net(x), rtol=0, atol=0)
+
+
 def test_a_hook_keeps_the_layer_and_is_said():
     net, x = _net(), torch.randn(2, 3, 12, 12, dtype=D)
     net.cond.register_forward_hook(lambda module, args, out: None)

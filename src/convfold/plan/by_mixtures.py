@@ -100,7 +100,9 @@ class ByMixtures:
 
 
 def by_mixtures(model: nn.Module, inputs: object, decide: Callable[[nn.Module], Decision]) -> ByMixtures | None:
-    """Find what is static in the mixtures of `model`, and let `decide` plan the rest; None where nothing is.
+    """Find what is static in the mixtures of `model`, and let `decide` plan the rest.
+
+    None where there is nothing to say of them: nothing is static, and nothing is refused.
 
     `inputs` are example inputs or None.
     """
@@ -119,7 +121,7 @@ def by_mixtures(model: nn.Module, inputs: object, decide: Callable[[nn.Module], 
             stopping += [refusal] * stops
         if static is not None:
             found.append(static)
-    if not found:
+    if not (found or refused):
         return None
     regions, shapes = [], {}
     for static in found:
