@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convfold needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[onnx,demo,report,zoo,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[onnx,demo,report,zoo,train,docs,dev]'
 	@touch $@
 
 clean:
