@@ -89,6 +89,19 @@ def test_the_choice_is_made_of_shapes(options, shape, way):
     assert choose(mixture, x, "kernel") == ("product" if options["kernel_size"] == 1 else "grouped")
 
 
+def test_depthwise_training_of_large_maps_goes_sample_by_sample():
+    def way(size, mode="auto", groups=128):
+        layer = dynamic.CondConv2d(128, 128, 3, padding=1, groups=groups, device="meta")
+        return choose(layer.mixture(), torch.empty(32, 128, size, size, device="meta"), mode)
+
+    assert (way(56), way(28), way(56, "kernel"), way(56, groups=64)) == ("loop", "grouped", "grouped", "grouped")
+    with torch.no_grad():
+        assert way(56) == "grouped"
+    layer = dynamic.CondConv2d(128, 128, 3, padding=1, groups=128, dtype=D)
+    x = torch.randn(2, 128, 56, 56, dtype=D)
+    assert close(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x).detach())
+
+
 @pytest.mark.parametrize("kind", ["CondConv", "DynamicConv", "DyNetConv"])
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("size", [1, 3])
