@@ -98,6 +98,15 @@ def test_a_norm_through_a_concatenation() -> None:
     assert _planned(b, b.act(y))[:2] == (2, 6)
 
 
+@pytest.mark.parametrize("rows", [3, 9, 12])
+def test_groups_with_other_outputs_than_inputs_go_through_a_concatenation(rows: int) -> None:
+    """The bias of each piece is that of its rows, wherever its columns begin."""
+    b = Build(1, 2, 6, 6)
+    x, z = b.act(b.x), b.act(b.x, "tanh")
+    y = b.conv(b.norm(b.concat(b.conv(x, 4), b.conv(z, 2))), rows, groups=3)
+    assert _planned(b, b.act(y))[:2] == (2, 6)
+
+
 def test_a_function_sinks_through_a_concatenation() -> None:
     b = Build(1, 4, 6, 6)
     y = b.concat(b.act(b.norm(b.conv(b.x, 4))), b.act(b.norm(b.conv(b.x, 6, 3, padding=1))))

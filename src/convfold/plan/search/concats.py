@@ -26,17 +26,19 @@ def split(state: State, number: int, node: Linear) -> Iterator[Move]:
         return
 
     def write(draft: Draft) -> None:
-        pieces, start = [], 0
+        pieces, start, row = [], 0, 0
         for piece in concat.pieces:
             width = state.values[piece].shape[concat.axis]
             part = block(term.map, start, start + width)
+            # Groups may have more outputs than inputs, or fewer: the bias is one of outputs.
+            height = width if part.kind in ("identity", "scalar") else part.rows
             shift = node.shift
             if shift is not None and node.axis is not None:
-                shift = ShiftPart(shift, start, start + width)
+                shift = ShiftPart(shift, row, row + height)
             pieces.append(
                 fresh_value(state, Linear((Term(part, piece),), shift, node.axis), piece, part, draft, number)
             )
-            start += width
+            start, row = start + width, row + height
         draft.changes[number] = replace(concat, pieces=tuple(pieces))
 
     yield Move("split", write)
