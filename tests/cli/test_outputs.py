@@ -216,3 +216,33 @@ def test_stages_are_shown_on_a_terminal_alone(
 def test_the_same_name_is_the_same_model() -> None:
     name = "torchvision:squeezenet1_1"
     assert run(["verify", name, name, "--input", "1x3x32x32"]) == 0
+
+
+class Named(nn.Module):
+    """Outputs in a dict whose keys are `keys`; the last is a pair."""
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__()
+        self.keys = keys
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        *some, last = self.keys
+        return {**{key: x * index for index, key in enumerate(some)}, last: (x + 1, x + 2)}
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [(("maps", "p3.box", "x"), ["maps", "p3_box", "x_0", "x_1"]), (("x", "b"), ["x_out", "b_0", "b_1"])],
+)
+def test_an_onnx_file_names_its_outputs_by_the_keys_of_a_dict(tmp_path: Path, keys, names) -> None:
+    onnx = pytest.importorskip("onnx")
+    save_onnx(Named(*keys), torch.randn(2, 3), tmp_path / "named.onnx")
+    assert [out.name for out in onnx.load(tmp_path / "named.onnx").graph.output] == names
+
+
+def test_keys_that_name_no_output_apart_are_left_out(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    save_onnx(Named("a.b", "a b", "c"), torch.randn(2, 3), tmp_path / "named.onnx")
+    names = [out.name for out in onnx.load(tmp_path / "named.onnx").graph.output]
+    assert len(set(names)) == 4
+    assert "a_b" not in names

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_unflatten
 
 from convfold.errors import InvalidArgument
 from convfold.files import atomic_path
@@ -43,7 +44,7 @@ def save_onnx(model: nn.Module, example_inputs: object, path: str | os.PathLike[
     with atomic_path(path) as beside, evaluating(model), quiet(*EXPORTERS):
         program, free = export(model, given)
         try:
-            written = torch.onnx.export(program, dynamo=True, verbose=False)
+            written = torch.onnx.export(program, dynamo=True, verbose=False, output_names=_output_names(program))
         except Exception as error:  # the exporter raises many kinds
             raise refused("written as ONNX", model, error) from error
         assert written is not None
@@ -56,6 +57,22 @@ def save_onnx(model: nn.Module, example_inputs: object, path: str | os.PathLike[
                 reference.check(probe, run(probe), str(path))
     checked = "not run, as onnxruntime is not installed" if run is None else "equal in ONNX Runtime"
     return f"{batch_text(given, free)}, {checked}"
+
+
+def _output_names(program: torch.export.ExportedProgram) -> list[str] | None:
+    """The keys of outputs that a model gives in a dict, as ``p3_classes`` or ``boxes_0``; None where they name none."""
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    outputs = tree_unflatten(list(range(spec.num_leaves)), spec)
+    if not isinstance(outputs, Mapping) or not all(
+        isinstance(out, str) for out in program.graph_signature.user_outputs
+    ):
+        return None
+    paths = [keystr(path) for path, _ in tree_flatten_with_path(outputs)[0]]
+    taken = set(program.graph_signature.user_inputs)
+    names = [re.sub(r"\W+", "_", path).strip("_") for path in paths]
+    names = [f"{name}_out" if name in taken else name for name in names]
+    return names if len(set(names)) == len(names) else None
 
 
 def _runner(path: Path) -> Callable[[ExampleInputs], Any] | None:
