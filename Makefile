@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint deep clean
+.PHONY: demo test lint docs deep clean
 
 demo: $(READY)  ## train wide, fold, verify, report: about two minutes
 	$(BIN)/convfold demo
@@ -17,6 +17,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)  ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 deep: $(READY)  ## the long property tests; their outcome goes to results/
 	$(BIN)/python -m tests.deep
