@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from convfold.errors import FileProblem
-from convfold.files import append_line, atomic_path, output_folder, write_text
+from convfold.files import append_line, atomic_path, output_folder, remove_leftovers, write_text
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -43,3 +43,13 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     append_line(tmp_path / "log", "one")
     append_line(tmp_path / "log", "two")
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    names = (".a-12.txt", ".b-7.json", ".a-x.txt", "a-12.txt", ".hidden")
+    for name in names:
+        (tmp_path / name).write_text("")
+    remove_leftovers([tmp_path / "a.txt"])
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - {".a-12.txt"}
+    remove_leftovers([tmp_path])
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - {".a-12.txt", ".b-7.json"}

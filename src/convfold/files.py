@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convfold.errors import FileProblem
 
-__all__ = ["append_line", "atomic_path", "output_folder", "write_bytes", "write_text"]
+__all__ = ["append_line", "atomic_path", "output_folder", "remove_leftovers", "write_bytes", "write_text"]
 
 
 def _problem(where: Path, error: OSError) -> FileProblem:
@@ -54,6 +54,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(targets: Iterable[Path]) -> None:
+    """Remove what a killed atomic write of one of `targets` left beside it; of a folder, what any left in it.
+
+    Only while nobody else writes there: a file that is being written looks the same.
+    """
+    for target in targets:
+        folder, name = (target, ".*-*") if target.is_dir() else (target.parent, f".{target.stem}-*{target.suffix}")
+        for path in folder.glob(name):
+            if path.stem.rpartition("-")[2].isdigit():
+                with suppress(OSError):
+                    path.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

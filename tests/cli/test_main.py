@@ -50,7 +50,7 @@ def test_a_verbs_answer_is_the_exit_code(verb, answer, code) -> None:
     ("error", "sentence"),
     [
         (InvalidArgument("too small", where="--n", got=1, expected="2"), "--n: too small: got 1, expected 2."),
-        (KeyboardInterrupt(), "interrupted; no file is half-written, run the same command to resume."),
+        (KeyboardInterrupt(), f"{cli.INTERRUPTED}."),
         (ModuleNotFoundError("No module named 'sklearn'", name="sklearn"), "this needs the package sklearn"),
         (RuntimeError("first\n   second"), "RuntimeError: first second (CONVFOLD_TRACEBACK=1 shows where)."),
         (ZeroDivisionError(), "ZeroDivisionError: no message"),

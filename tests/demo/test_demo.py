@@ -24,6 +24,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 import onnxruntime
 
+from convfold.cli import INTERRUPTED
 from convfold.errors import FileProblem, InvalidArgument, UnknownName
 from convfold.studies.demo import QUICK, Options
 from convfold.studies.demo import demo as run_demo
@@ -137,7 +138,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_no_worker(tmp_path: Path, logged: int
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert errors == "convfold: interrupted; no file is half-written, run the same command to resume.\n"
+    assert errors == f"convfold: {INTERRUPTED}.\n"
     while any(map(alive, workers)):
         assert time.monotonic() < deadline, "a worker is still there"
         time.sleep(0.02)

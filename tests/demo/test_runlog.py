@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from convfold.errors import FileProblem
-from convfold.studies.runlog import RunLog, remove_leftovers
+from convfold.files import remove_leftovers
+from convfold.studies.runlog import RunLog
 
 RESULT = {"wrong": 3, "losses": [0.5, 0.25]}
 

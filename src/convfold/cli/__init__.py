@@ -26,6 +26,8 @@ from convfold.cli import (
     lower,
     plan,
     rank,
+    train,
+    upscale,
     verify,
 )
 from convfold.errors import ConvfoldError
@@ -35,7 +37,7 @@ __all__ = ["app", "main", "run"]
 EQUAL, UNEQUAL, FAILED = 0, 1, 2
 # What typer answers in place of a KeyboardInterrupt: the shell's code for a process ended by SIGINT.
 SIGINT_CODE = 130
-INTERRUPTED = "interrupted; no file is half-written, run the same command to resume"
+INTERRUPTED = "interrupted; no file is half-written, run the same command to go on (with --resume if it has that)"
 
 app = typer.Typer(
     name="convfold",
@@ -59,6 +61,8 @@ app.command("expand")(expand.expand)
 app.command("cost", cls=cost.CostCommand)(cost.cost)
 app.command("decompose")(decompose.decompose)
 app.command("lower")(lower.lower)
+app.command("train", cls=train.TrainCommand)(train.train)
+app.command("upscale")(upscale.upscale)
 app.command("rank")(rank.rank)
 app.command("correlate")(correlate.correlate)
 app.add_typer(compare.app)

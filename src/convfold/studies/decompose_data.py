@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convfold.errors import FileProblem, InvalidArgument
 from convfold.train import digits
+from convfold.train.picture_file import SUFFIXES, WHITE, picture_files, pixels, read_picture
+from convfold.zoo import normalisation
 
 __all__ = ["folder_pictures", "named_inputs"]
-
-# What torchvision's and most of timm's classification models were trained with.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 def named_inputs(name: str, model: nn.Module, known: object, most: int = 256) -> Tensor:
@@ -32,9 +29,7 @@ def named_inputs(name: str, model: nn.Module, known: object, most: int = 256) ->
     example = known[0] if isinstance(known, tuple) and known else known
     if not isinstance(example, Tensor) or example.dim() != 4:
         raise InvalidArgument("pictures need a size", where="--input", expected="a shape as 1x3x224x224")
-    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    mean, std = config.get("mean", MEAN), config.get("std", STD)
-    return folder_pictures(Path(name), tuple(example.shape[1:]), mean, std, most).to(like)
+    return folder_pictures(Path(name), tuple(example.shape[1:]), *normalisation(model), most).to(like)
 
 
 def folder_pictures(
@@ -45,26 +40,16 @@ def folder_pictures(
     With one channel they are grey, with the mean of `mean` and of `std`. Needs Pillow. Raises FileProblem where there
     is no folder or no picture in it, InvalidArgument for other numbers of channels than 1 and 3.
     """
-    from PIL import Image, ImageOps  # noqa: PLC0415
+    from PIL import ImageOps  # noqa: PLC0415
 
     channels, height, width = shape
     if channels not in (1, 3):
         raise InvalidArgument("a picture has 1 or 3 channels", where="--data", got=f"{channels} in the model's input")
-    if not folder.is_dir():
-        raise FileProblem("there is no such folder of pictures", where=str(folder), expected="a folder, or digits")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)[:most]
+    files = picture_files(folder)[:most]
     if not files:
-        raise FileProblem("there is no picture in it", where=str(folder), expected=", ".join(sorted(_SUFFIXES)))
+        raise FileProblem("there is no picture in it", where=str(folder), expected=", ".join(sorted(SUFFIXES)))
     centre, spread = torch.tensor(mean).reshape(-1, 1, 1), torch.tensor(std).reshape(-1, 1, 1)
     if channels == 1:
         centre, spread = centre.mean(0, keepdim=True), spread.mean(0, keepdim=True)
-    tensors = []
-    for file in files:
-        try:
-            with Image.open(file) as opened:
-                picture = ImageOps.fit(opened.convert("RGB" if channels == 3 else "L"), (width, height))
-        except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken files
-            raise FileProblem(f"this is no picture that can be read ({error})", where=str(file)) from error
-        values = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).reshape(height, width, channels)
-        tensors.append((values.permute(2, 0, 1) / 255 - centre) / spread)
-    return torch.stack(tensors)
+    fitted = (pixels(ImageOps.fit(read_picture(file, channels), (width, height))) for file in files)
+    return torch.stack([(values / WHITE - centre) / spread for values in fitted])

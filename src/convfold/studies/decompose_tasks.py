@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convfold.train import Recipe, count_wrong, digits, plain_cnn, train
+from convfold.train.sr.batch import crops
+from convfold.train.sr.colour import luminance
+from convfold.train.sr.degrade import smaller
+from convfold.train.sr.quality import psnr
 
 __all__ = ["SETTINGS", "TASKS", "Task", "digits_task", "photographs_task"]
 
@@ -74,28 +77,26 @@ def photographs_task(seed: int) -> Task:
     )
     parts = [[_columns(picture, part) for picture in _photographs()] for part in range(3)]
     _train(model, parts[0], torch.Generator().manual_seed(seed))
-    fit = torch.cat([_patches(_smaller(picture), _PATCH) for picture in parts[0]])
+    fit = torch.cat([_patches(smaller(picture, 2), _PATCH) for picture in parts[0]])
     fit = fit[torch.randperm(len(fit), generator=torch.Generator().manual_seed(seed))[: _FIT[1]]]
     notes = f"columns of both photographs: 60 % to train on ({_FIT[1]} patches to fit to), 20 % decide, 20 % held out"
 
-    def psnr(pictures: Sequence[Tensor]) -> Callable[[nn.Module], float]:
+    def mean_psnr(pictures: Sequence[Tensor]) -> Callable[[nn.Module], float]:
         return lambda network: _psnr(lambda x: _enlarged(network, x), pictures)
 
     floor = _psnr(lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), parts[2])
-    example = _smaller(parts[2][0])
-    return Task("photographs", model.eval(), fit, example, "PSNR, dB", psnr(parts[1]), psnr(parts[2]), floor, notes)
+    example = smaller(parts[2][0], 2)
+    return Task(
+        "photographs", model.eval(), fit, example, "PSNR, dB", mean_psnr(parts[1]), mean_psnr(parts[2]), floor, notes
+    )
 
 
 def _photographs() -> list[Tensor]:
     """Luminance (1, 1, H, W) in [0, 1], of even sizes. Needs scikit-learn and Pillow."""
     from sklearn.datasets import load_sample_images  # noqa: PLC0415
 
-    weights = torch.tensor([0.299, 0.587, 0.114])
-    pictures = []
-    for image in load_sample_images().images:
-        grey = torch.tensor(image).float() @ weights / 255
-        pictures.append(grey[: grey.shape[0] // 2 * 2, : grey.shape[1] // 2 * 2][None, None])
-    return pictures
+    greys = (luminance(torch.tensor(image)) for image in load_sample_images().images)
+    return [grey[: grey.shape[0] // 2 * 2, : grey.shape[1] // 2 * 2][None, None] for grey in greys]
 
 
 def _columns(picture: Tensor, part: int) -> Tensor:
@@ -103,10 +104,6 @@ def _columns(picture: Tensor, part: int) -> Tensor:
     width = picture.shape[-1]
     edges = [0, *(int(share * width) // 2 * 2 for share in _SHARES), width // 2 * 2]
     return picture[..., edges[part] : edges[part + 1]]
-
-
-def _smaller(picture: Tensor) -> Tensor:
-    return F.interpolate(picture, scale_factor=0.5, mode="bicubic", antialias=True)
 
 
 def _enlarged(network: nn.Module, x: Tensor) -> Tensor:
@@ -127,29 +124,18 @@ def _train(model: nn.Module, pictures: Sequence[Tensor], generator: torch.Genera
     model.train()
     for step in range(_STEPS):
         picture = pictures[step % len(pictures)]
-        large = _crops(picture, 2 * _PATCH, generator)
-        loss = F.mse_loss(_enlarged(model, _smaller(large)), large)
+        large = crops(picture, 2 * _PATCH, _BATCH, 2, generator)
+        loss = F.mse_loss(_enlarged(model, smaller(large, 2)), large)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
 
 
-def _crops(picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    rows, columns = (
-        torch.randint(0, (edge - size) // 2 + 1, (_BATCH,), generator=generator) * 2 for edge in picture.shape[2:]
-    )
-    crops = [picture[..., r : r + size, c : c + size] for r, c in zip(rows, columns, strict=True)]
-    return torch.cat(crops)
-
-
 def _psnr(enlarge: Callable[[Tensor], Tensor], pictures: Sequence[Tensor]) -> float:
-    """``10 log10(1 / mean squared error)``, the mean over pictures, 4 pixels of the border left out."""
-    values = []
+    """The mean over pictures, in dB."""
     with torch.no_grad():
-        for picture in pictures:
-            gap = (enlarge(_smaller(picture)).clamp(0, 1) - picture)[..., 4:-4, 4:-4]
-            values.append(-10 * math.log10(float(gap.square().mean())))
+        values = [psnr(enlarge(smaller(picture, 2)), picture) for picture in pictures]
     return sum(values) / len(values)
 
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from convfold.blocks import Block, names
 from convfold.errors import ConvfoldError, InvalidArgument, UnknownName
-from convfold.files import output_folder, write_bytes, write_text
+from convfold.files import output_folder, remove_leftovers, write_bytes, write_text
 from convfold.report import render
 from convfold.studies.demo_arms import CONTROL, PLAIN, Settings, TrainJob, dataset, is_block, label
 from convfold.studies.demo_cost import count, latencies
@@ -28,7 +28,7 @@ from convfold.studies.demo_kernels import view
 from convfold.studies.demo_page import page
 from convfold.studies.demo_results import Network, Results
 from convfold.studies.demo_table import table
-from convfold.studies.runlog import RunLog, remove_leftovers
+from convfold.studies.runlog import RunLog
 from convfold.studies.workers import Workers, available_cores
 from convfold.train import Recipe
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows has no flock: there two studies in one folder are the user's to avoid.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["RunLog", "remove_leftovers"]
+__all__ = ["RunLog"]
 
 FIELDS = {"name", "seed", "settings", "result"}
 
@@ -92,12 +92,3 @@ class RunLog:
     def close(self) -> None:
         """Let go of the file."""
         self._lock.close()
-
-
-def remove_leftovers(targets: Iterable[Path]) -> None:
-    """Remove the temporary files that a killed atomic write of one of `targets` left beside it."""
-    for target in targets:
-        for path in target.parent.glob(f".{target.stem}-*{target.suffix}"):
-            if path.stem.rpartition("-")[2].isdigit():
-                with suppress(OSError):
-                    path.unlink()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, as_tensor, float32, int64
 
 from convfold.errors import InvalidArgument
 
-__all__ = ["Data", "digits"]
+__all__ = ["Data", "digits", "split_digits"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,10 @@ class Data:
         return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()[:12]
 
 
-def digits(split_seed: int = 0, test_fraction: float = 0.5) -> Data:
-    """scikit-learn's 1,797 handwritten digits, 8x8 and grey, scaled to mean 0 and variance 1.
+def split_digits(split_seed: int = 0, test_fraction: float = 0.5) -> tuple[Any, Any, Any, Any]:
+    """scikit-learn's 1,797 digits as they are: rows of 64 greys from 0 to 16 (train, test), labels (train, test).
 
-    The split is stratified (the same share of each digit in both parts) and made from `split_seed` alone;
-    mean and variance come from the training part. Needs scikit-learn.
+    Stratified (the same share of each digit in both parts), and made from `split_seed` alone. Needs scikit-learn.
     """
     from sklearn.datasets import load_digits  # noqa: PLC0415
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
@@ -48,6 +48,15 @@ def digits(split_seed: int = 0, test_fraction: float = 0.5) -> Data:
     train_x, test_x, train_y, test_y = train_test_split(
         images, labels, test_size=test_fraction, random_state=split_seed, stratify=labels
     )
+    return train_x, test_x, train_y, test_y
+
+
+def digits(split_seed: int = 0, test_fraction: float = 0.5) -> Data:
+    """scikit-learn's 1,797 handwritten digits, 8x8 and grey, scaled to mean 0 and variance 1.
+
+    Split as `split_digits` does; mean and variance come from the training part. Needs scikit-learn.
+    """
+    train_x, test_x, train_y, test_y = split_digits(split_seed, test_fraction)
     mean, std = train_x.mean(), train_x.std()
 
     def image(rows: object) -> Tensor:

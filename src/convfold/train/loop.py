@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from convfold.errors import ConvfoldError
 from convfold.train.data import Data
+from convfold.train.schedule import parameter_groups, rate
 
 __all__ = ["Epoch", "Recipe", "count_wrong", "predictions", "train"]
 
@@ -38,25 +38,6 @@ class Epoch:
     train_loss: float
     train_error: float
     test_error: float
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay weights only: a gamma that starts at zero is to grow, and decay would pull it back."""
-    norms = {id(p) for m in model.modules() if isinstance(m, _BatchNorm) for p in m.parameters(recurse=False)}
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for parameter in model.parameters():
-        spared = id(parameter) in norms or parameter.dim() <= 1
-        (free if spared else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
-def _rate(recipe: Recipe, progress: float) -> float:
-    """The factor on the learning rate after `progress` epochs: linear warm-up, then half a cosine to zero."""
-    if progress < recipe.warmup_epochs:
-        return (progress + 1e-3) / (recipe.warmup_epochs + 1e-3)
-    rest = (progress - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
-    return 0.5 * (1 + math.cos(math.pi * rest))
 
 
 def predictions(model: nn.Module, images: Tensor) -> Tensor:
@@ -90,7 +71,7 @@ def train(
     called after each. Raises ConvfoldError as soon as the loss is not finite.
     """
     shuffler = torch.Generator().manual_seed(seed)
-    groups = _parameter_groups(model, recipe.weight_decay)
+    groups = parameter_groups(model, recipe.weight_decay)
     optimiser = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
     count = len(data.train_x)
     # A last batch of one image has no batch statistics, so the remainder is left for another epoch's order.
@@ -104,7 +85,7 @@ def train(
             batch = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             images, labels = data.train_x[batch], data.train_y[batch]
             for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * _rate(recipe, index + step / steps)
+                group["lr"] = recipe.learning_rate * rate(recipe.epochs, recipe.warmup_epochs, index + step / steps)
             optimiser.zero_grad(set_to_none=True)
             scores = model(images)
             loss = F.cross_entropy(scores, labels)

@@ -1,4 +1,4 @@
-"""Inputs that a model is known to take, so that nobody has to name them."""
+"""Inputs that a model is known to take, so that nobody has to name them, and how their pictures are scaled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from convfold.zoo.names import import_torchvision, is_program, load_model
 from convfold.zoo.program import read_program
 
-__all__ = ["known_inputs", "open_model", "random_input"]
+__all__ = ["MEAN", "STD", "known_inputs", "known_size", "normalisation", "open_model", "random_input"]
+
+# What torchvision's and most of timm's classification models were trained with.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _TORCHVISION = (3, 224, 224)
 _LARGER = {"inception_v3": (3, 299, 299)}
@@ -22,10 +25,10 @@ def random_input(model: nn.Module, shape: tuple[int, ...], generator: torch.Gene
     return torch.randn(shape, generator=generator).to(like)
 
 
-def known_inputs(name: str, model: nn.Module) -> tuple[Tensor, ...] | None:
-    """One random image of the size that the `model` of that name was made for; None where that is not known.
+def known_size(name: str, model: nn.Module) -> tuple[int, int, int] | None:
+    """Channels, height and width of the images that the `model` of that name was made for; None where not known.
 
-    It is known for timm's models and for torchvision's classification models.
+    They are known for timm's models and for torchvision's classification models.
     """
     library, _, rest = name.partition(":")
     size: Any = None
@@ -34,9 +37,21 @@ def known_inputs(name: str, model: nn.Module) -> tuple[Tensor, ...] | None:
     elif library == "torchvision":
         models = import_torchvision().models  # type: ignore[attr-defined]
         size = _LARGER.get(rest, _TORCHVISION) if rest in models.list_models(module=models) else None
+    return None if size is None else tuple(size)
+
+
+def known_inputs(name: str, model: nn.Module) -> tuple[Tensor, ...] | None:
+    """One random image of `known_size`; None where that is not known."""
+    size = known_size(name, model)
     if size is None:
         return None
     return (random_input(model, (1, *size), torch.Generator().manual_seed(0)),)
+
+
+def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel that pictures in [0, 1] are scaled by: the model's own (timm), else ImageNet's."""
+    config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    return tuple(config.get("mean", MEAN)), tuple(config.get("std", STD))
 
 
 def open_model(name: str) -> tuple[nn.Module, tuple[Any, ...] | dict[str, Any] | None]:

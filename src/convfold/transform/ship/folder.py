@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from convfold.errors import FileProblem
 from convfold.plan import Plan
+from convfold.zoo import apart
 
 __all__ = ["PLAN", "WEIGHTS", "save_folder"]
 
@@ -29,7 +30,7 @@ def save_folder(model: nn.Module, plan: Plan, path: str | os.PathLike[str]) -> s
         beside.mkdir()
         try:
             plan.save(beside / PLAN)
-            save_file(_apart(model.state_dict()), beside / WEIGHTS)
+            save_file(apart(model.state_dict()), beside / WEIGHTS)
             shutil.copymode(beside / PLAN, beside / WEIGHTS)  # safetensors lets nobody else read
             if folder.is_dir():
                 for name in (WEIGHTS, PLAN):
@@ -42,14 +43,3 @@ def save_folder(model: nn.Module, plan: Plan, path: str | os.PathLike[str]) -> s
         reason = (error.strerror or type(error).__name__).lower()
         raise FileProblem(f"cannot write ({reason})", where=str(folder)) from error
     return f"{PLAN} and {WEIGHTS}"
-
-
-def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same values under the same names; tied ones apart, since safetensors holds no two names of one tensor."""
-    held: set[int] = set()
-    found = {}
-    for name, tensor in state.items():
-        storage = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.detach().clone().contiguous() if storage in held else tensor.detach().contiguous()
-        held.add(storage)
-    return found
