@@ -8,17 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from convfold.cli.compare_blocks import blocks
+from convfold.cli.compare_depth import depth
 from convfold.studies.compare_dynamic import DEFAULT_FOLDER, Options, compare_dynamic
 from convfold.studies.compare_runs import Shard
 
 __all__ = ["app"]
 
 app = typer.Typer(name="compare", no_args_is_help=True, help="Compare methods under one budget, over many seeds.")
-
-
-@app.callback()
-def _root() -> None:
-    """With a callback, typer keeps the verb in the command even while there is only one."""
 
 
 @app.command("dynamic")
@@ -39,3 +36,7 @@ def dynamic(
     """
     part = None if shard is None else Shard.parse(shard)
     compare_dynamic(Options(seeds, out, quick, part, workers), Console())
+
+
+app.command("blocks")(blocks)
+app.command("depth")(depth)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -19,16 +17,16 @@ from rich.console import Console
 from torch import nn
 
 from convfold.cost import cost
-from convfold.errors import ConvfoldError, InvalidArgument
 from convfold.files import write_text
 from convfold.report import render
-from convfold.studies.compare_dynamic_arms import ARMS, Run, RunJob, Settings, choose_rate, quick, tuning_jobs
+from convfold.studies.compare_contest import Entry, check_call, play, say_log, versions
+from convfold.studies.compare_dynamic_arms import ARMS, Run, RunJob, Settings, quick, tuning_jobs
 from convfold.studies.compare_dynamic_network import started
 from convfold.studies.compare_dynamic_page import page
 from convfold.studies.compare_dynamic_results import Cost, Results
 from convfold.studies.compare_dynamic_table import tables
 from convfold.studies.compare_dynamic_tasks import TASKS, dataset
-from convfold.studies.compare_runs import Runs, Shard, do
+from convfold.studies.compare_runs import Runs, Shard
 from convfold.studies.demo_cost import latencies
 
 __all__ = ["DEFAULT_FOLDER", "SEEDS", "Options", "compare_dynamic"]
@@ -69,39 +67,27 @@ def compare_dynamic(options: Options, console: Console) -> Results | None:
     worker dies.
     """
     seeds = options.seeds if options.seeds is not None else QUICK_SEEDS if options.quick else SEEDS
-    for name, number in (("--seeds", seeds), ("--workers", options.workers)):
-        if number is not None and number < 1:
-            raise InvalidArgument("it takes at least one", where=name, got=number, expected="1 or more")
-    # An arm on a task is one shard's: its learning rate is chosen from its own runs.
-    contests = list(product(TASKS, ARMS))
-    if options.shard is not None and options.shard.count > len(contests):
-        raise InvalidArgument(
-            "there are more shards than work", where="--shard", got=options.shard, expected=f"at most {len(contests)}"
-        )
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise ConvfoldError(
-            "packages are missing",
-            where="convfold compare dynamic",
-            got=f"no {', '.join(missing)}",
-            hint="pip install 'convfold[demo,report]' brings them.",
-        )
+    entries = list(product(TASKS, ARMS))
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    check_call(seeds, options.workers, options.shard, len(entries), missing, "convfold compare dynamic")
     settings = quick(Settings()) if options.quick else Settings()
-    mine = contests if options.shard is None else options.shard.part(contests)
+    mine = entries if options.shard is None else options.shard.part(entries)
     folder = Path(options.out)
     runs = Runs(folder, lambda name: _settings_of(name, settings), options.shard)
     try:
-        _say(console, runs)
-        tuning = [job for task, arm in mine for job in tuning_jobs(task, arm, settings)]
-        do(tuning, runs, console, "Choosing learning rates", options.workers)
-        validation = {(task, arm): _validation(task, arm, settings, runs) for task, arm in mine}
-        rates = {contest: choose_rate(found) for contest, found in validation.items()}
-        ranking = ranking_jobs(mine, rates, seeds, settings)
-        do(ranking, runs, console, "Training to be ranked", options.workers)
-        finished = runs.results
+        say_log(console, runs)
+        played = play(
+            mine,
+            lambda entry: tuning_jobs(*entry, settings),
+            lambda rates: ranking_jobs(mine, rates, seeds, settings),
+            runs,
+            console,
+            options.workers,
+        )
     finally:
         runs.close()
     if options.shard is not None:
-        console.print(f"Shard {options.shard}: {len(tuning) + len(ranking)} runs are finished.", highlight=False)
+        console.print(f"Shard {options.shard}: {played.runs} runs are finished.", highlight=False)
         return None
     with console.status("Counting and timing, one network after another"):
         costs, control = _costs(settings, QUICK_ROUNDS if options.quick else ROUNDS)
@@ -110,14 +96,14 @@ def compare_dynamic(options: Options, console: Console) -> Results | None:
         arms=list(ARMS),
         seeds=seeds,
         settings=settings,
-        rates=rates,
-        validation={contest: {r: _mean(v) for r, v in found.items()} for contest, found in validation.items()},
-        runs=finished,
+        rates=played.rates,
+        validation=played.validation,
+        runs=played.results,
         costs=costs,
         control=control,
         latency_batch=LATENCY_BATCH,
         command=options.command,
-        versions=_versions(),
+        versions=versions(),
     )
     write_text(folder / "summary.json", json.dumps(results.to_dict(), indent=1) + "\n")
     write_text(folder / "report.html", render(page(results)))
@@ -128,41 +114,19 @@ def compare_dynamic(options: Options, console: Console) -> Results | None:
 
 
 def ranking_jobs(
-    contests: Sequence[tuple[str, str]], rates: dict[tuple[str, str], float], seeds: int, settings: Settings
+    entries: Sequence[Entry], rates: Mapping[Entry, float], seeds: int, settings: Settings
 ) -> list[RunJob]:
     """The runs that rank, seed by seed, so that an early stop leaves whole comparisons; the first keep weights."""
     return [
         RunJob(Run(task, arm, rates[task, arm], False), seed, settings, keep_weights=seed == 0)
         for seed in range(seeds)
-        for task, arm in contests
+        for task, arm in entries
     ]
 
 
 def _settings_of(name: str, settings: Settings) -> dict[str, Any]:
     run = Run.parse(name)
     return {} if run is None else run.settings(settings)
-
-
-def _validation(task: str, arm: str, settings: Settings, runs: Runs) -> dict[float, list[float | None]]:
-    found: dict[float, list[float | None]] = {rate: [] for rate in settings.rates}
-    finished = runs.results
-    for job in tuning_jobs(task, arm, settings):
-        found[job.what.rate].append(finished[job.name, job.seed]["validation_loss"])
-    return found
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
-
-
-def _say(console: Console, runs: Runs) -> None:
-    if finished := len(runs.results):
-        console.print(f"Resuming: {finished} finished runs are taken from the log.", highlight=False)
-    if runs.foreign:
-        console.print(f"{runs.foreign} runs of the log were made under other settings and are not used.")
-    if runs.damaged:
-        console.print(f"{runs.damaged} lines of the log are cut off or not a comparison's, and ignored.")
 
 
 def _costs(settings: Settings, rounds: int) -> tuple[dict[str, Cost], tuple[Any, Any]]:
@@ -177,8 +141,3 @@ def _costs(settings: Settings, rounds: int) -> tuple[dict[str, Cost], tuple[Any,
         counted = cost(network, images[:1])
         found[arm] = Cost(counted.macs, counted.params, single[arm], batch[arm])
     return found, (control, batch_control)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("convfold", "torch", "scikit-learn", "scipy", "matplotlib")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

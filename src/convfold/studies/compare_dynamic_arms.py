@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save
 from torch import nn
 
 from convfold.dynamic import TemperatureSchedule
 from convfold.errors import ConvfoldError
+from convfold.studies import compare_contest as contest
+from convfold.studies.compare_contest import choose_rate, tuning_seeds
+from convfold.studies.compare_contest_networks import content, mean_loss
 from convfold.studies.compare_dynamic_network import APART, EXPERTS, started
 from convfold.studies.compare_dynamic_seen import channel_correlations, routing
 from convfold.studies.compare_dynamic_tasks import TASKS, dataset
@@ -25,8 +26,6 @@ __all__ = ["ARMS", "STATIC", "Arm", "Run", "RunJob", "Settings", "choose_rate", 
 STATIC = "static"
 # Published: 30 to 1 over the first epochs (arXiv 1912.03458).
 HOTTEST, COOLING = 30.0, 1 / 3
-# Seeds that tune are never seeds that rank.
-FIRST_TUNING_SEED = 1000
 
 
 @dataclass(frozen=True)
@@ -82,29 +81,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One network to train but for its seed: `tuning` runs choose a rate, the others rank the arms."""
-
-    task: str
-    arm: str
-    rate: float
-    tuning: bool
+class Run(contest.Run):
+    """A run of this study."""
 
     @property
-    def name(self) -> str:
-        """As the log calls it."""
-        return f"{self.task}/{self.arm}/{'tune' if self.tuning else 'rank'}@{self.rate:g}"
-
-    @classmethod
-    def parse(cls, name: str) -> Run | None:
-        """The run of that name, or None for a name of another study."""
-        try:
-            task, arm, rest = name.split("/")
-            part, rate = rest.split("@")
-            found = cls(task, arm, float(rate), part == "tune")
-        except ValueError:
-            return None
-        return found if found.name == name and task in TASKS and arm in ARMS else None
+    def known(self) -> bool:
+        return self.task in TASKS and self.arm in ARMS
 
     def settings(self, settings: Settings) -> dict[str, Any]:
         """All that the result depends on besides the seed."""
@@ -144,7 +126,7 @@ class RunJob:
         what = self.what
         data = dataset(what.task, self.seed, what.tuning)
         network = started(ARMS[what.arm].kind, self.seed, self.settings.width)
-        result: dict[str, Any] = {"initial_loss": _loss(network, data, train=True)}
+        result: dict[str, Any] = {"initial_loss": mean_loss(network, data, train=True)}
         try:
             history = self._train(network, data, tell)
         except ConvfoldError as error:
@@ -152,18 +134,18 @@ class RunJob:
                 raise
             return {**result, "validation_loss": None, "diverged": str(error)}
         if what.tuning:
-            return {**result, "validation_loss": _loss(network, data, train=False)}
+            return {**result, "validation_loss": mean_loss(network, data, train=False)}
         result |= {
             "train_loss": [epoch.train_loss for epoch in history],
             "test_error": [epoch.test_error for epoch in history],
             "wrong": count_wrong(network, data.test_x, data.test_y),
             "test_images": len(data.test_y),
-            "test_loss": _loss(network, data, train=False),
+            "test_loss": mean_loss(network, data, train=False),
             "routing": routing(network, data.test_x, both_ways=what.task == "inverted"),
             "correlation": channel_correlations(network, data.test_x),
         }
         if self.keep_weights:
-            result["weights"] = save({name: value.contiguous() for name, value in network.state_dict().items()})
+            result["weights"] = content(network)
         return result
 
     def _train(self, network: nn.Module, data: Data, tell: Callable[[int], None]) -> Sequence[Any]:
@@ -179,30 +161,9 @@ class RunJob:
         return train(network, data, self.settings.recipe(self.what.rate), self.seed, after)
 
 
-def _loss(network: nn.Module, data: Data, train: bool) -> float:
-    """Mean cross-entropy over a part of the data, in eval mode."""
-    network.eval()
-    x, y = (data.train_x, data.train_y) if train else (data.test_x, data.test_y)
-    with torch.no_grad():
-        return float(F.cross_entropy(network(x), y))
-
-
-def choose_rate(losses: Mapping[float, Sequence[float | None]]) -> float:
-    """The rule that is one for all arms: the rate with the least mean validation loss, the lower one of equals.
-
-    A rate at which any run diverged (None) comes last.
-    """
-
-    def rank(rate: float) -> tuple[bool, float, float]:
-        values = [value for value in losses[rate] if value is not None]
-        return len(values) < len(losses[rate]), sum(values) / max(len(values), 1), rate
-
-    return min(losses, key=rank)
-
-
 def tuning_jobs(task: str, arm: str, settings: Settings) -> list[RunJob]:
     """The runs that choose the learning rate of an arm on a task."""
-    seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + settings.tuning_seeds)
+    seeds = tuning_seeds(settings.tuning_seeds)
     return [RunJob(Run(task, arm, rate, True), seed, settings) for rate in settings.rates for seed in seeds]
 
 

@@ -9,10 +9,10 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+from convfold.studies.compare_contest_results import Pair, adjusted_family, paired_family
 from convfold.studies.compare_dynamic_arms import STATIC, Run, Settings
 from convfold.studies.demo_cost import Latency
-from convfold.studies.effects import Effect, cohens_dz
-from convfold.studies.statistics import Paired, Spread, adjusted, compare, spread
+from convfold.studies.statistics import Paired, Spread, compare, spread
 
 __all__ = ["Cost", "Pair", "Results"]
 
@@ -25,21 +25,6 @@ class Cost:
     params: int
     single: Latency
     batch: Latency
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two arms on one task: the paired difference in test error (points), and its size in deviations."""
-
-    task: str
-    first: str
-    second: str
-    difference: Paired
-    effect: Effect
-
-    def seen_from(self, arm: str) -> float:
-        """The mean difference, `arm` minus the other."""
-        return self.difference.mean if arm == self.first else -self.difference.mean
 
 
 @dataclass(frozen=True)
@@ -88,8 +73,7 @@ class Results:
         """Every two arms on every task: one family, over all of which Holm's correction is made."""
         keys = [(task, a, b) for task in self.tasks for a, b in combinations(self.arms, 2)]
         rows = {key: (self.errors(key[0], key[1]), self.errors(key[0], key[2])) for key in keys}
-        tested = _adjusted({key: compare(*values) for key, values in rows.items()})
-        return {key: Pair(*key, tested[key], cohens_dz(*rows[key])) for key in keys}
+        return paired_family(rows)
 
     def pair(self, task: str, a: str, b: str) -> Pair:
         """The comparison of these two, in whichever order it was made."""
@@ -103,7 +87,7 @@ class Results:
             for task in self.tasks
             for arm in self.others
         }
-        return _adjusted(found)
+        return adjusted_family(found)
 
     def correlation(self, task: str, arm: str) -> list[float]:
         """Mean |r| over the layers, per seed."""
@@ -149,10 +133,3 @@ class Results:
             "latency_batch": self.latency_batch,
             "latency_control": [asdict(control) for control in self.control],
         }
-
-
-def _adjusted(family: Mapping[Any, Paired]) -> dict[Any, Paired]:
-    """`statistics.adjusted` for keys of any kind."""
-    keys = {str(index): key for index, key in enumerate(family)}
-    corrected = adjusted({index: family[key] for index, key in keys.items()})
-    return {keys[index]: pair for index, pair in corrected.items()}

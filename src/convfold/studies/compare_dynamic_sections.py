@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from convfold.report import Curve, Dots, Figure, Figures, Section, Table, Text, curves, dots
+from convfold.studies.compare_contest_words import interval_text
 from convfold.studies.compare_dynamic_arms import ARMS, STATIC, label
 from convfold.studies.compare_dynamic_results import Results
 from convfold.studies.compare_dynamic_words import CONTROLS, METHODS, TASK_NAMES, verdicts
@@ -16,10 +17,6 @@ __all__ = ["curves_section", "every_pair", "seen", "task_section"]
 
 def _role(arm: str) -> str:
     return "plain" if arm == STATIC else "control" if arm in CONTROLS else "accent"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
 def task_section(results: Results, task: str) -> Section:
@@ -82,9 +79,9 @@ def _row(results: Results, task: str, arm: str) -> list[str]:
         label(arm),
         f"{results.error(task, arm).mean:.2f}",
         signed(pair.seen_from(arm)),
-        _interval(*_ends(pair.difference, forward)),
+        interval_text(*_ends(pair.difference, forward)),
         "–" if effect.value is None else signed(sign * effect.value),
-        _interval(*(None if end is None else sign * end for end in ends)),
+        interval_text(*(None if end is None else sign * end for end in ends)),
         p_text(pair.difference.p),
         p_text(pair.difference.adjusted),
     ]

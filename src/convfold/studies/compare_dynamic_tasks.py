@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from convfold.train import Data, digits
+from convfold.studies.compare_contest_data import parted_digits
+from convfold.train import Data
 
 __all__ = ["TASKS", "dataset", "inverted"]
 
 TASKS = ("digits", "inverted")
-# Of the training half, what decides the learning rate; the test half decides nothing.
-_VALIDATION = 0.25
 # Keeps the coin's stream apart from the order's and the weights', which are seeded with the seed itself.
 _COIN = 7919
 
@@ -24,26 +22,13 @@ def inverted(images: Tensor, low: float, high: float) -> Tensor:
     return low + high - images
 
 
-@lru_cache(maxsize=2)
-def _parts(tuning: bool) -> Data:
-    """The digits as they are, or, for tuning, the training half parted into one to train on and one to decide."""
-    data = digits()
-    if not tuning:
-        return data
-    order = torch.randperm(len(data.train_x), generator=torch.Generator().manual_seed(0))
-    held = int(_VALIDATION * len(order))
-    test, train = order[:held], order[held:]
-    x, y = data.train_x, data.train_y
-    return replace(data, name="digits, tuning", train_x=x[train], train_y=y[train], test_x=x[test], test_y=y[test])
-
-
 def dataset(task: str, seed: int, tuning: bool = False) -> Data:
     """The images of a task for one seed; with `tuning` the test part is taken from the training half.
 
     For "inverted" the coins of training images come from `seed`, the same for every arm. The test part holds each
     image both ways, first all as they are and then all inverted: its error is the expectation over the coins.
     """
-    data = _parts(tuning)
+    data = parted_digits(tuning)
     if task == "digits":
         return data
     low, high = float(data.train_x.min()), float(data.train_x.max())

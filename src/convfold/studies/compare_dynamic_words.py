@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convfold.studies.compare_contest_words import capital, joined, p_words, reach
 from convfold.studies.compare_dynamic_arms import STATIC, label
 from convfold.studies.compare_dynamic_network import EXPERTS
 from convfold.studies.compare_dynamic_results import Results
-from convfold.studies.demo_words import p_text, signed
+from convfold.studies.demo_words import signed
 from convfold.studies.statistics import adjusted, compare
 
 __all__ = ["TASK_NAMES", "against", "annealing", "headline", "limits", "verdicts"]
@@ -17,20 +18,6 @@ METHODS = ("condconv", "dynamicconv", "dynamicconv-cold", "dynet")
 CONTROLS = ("blind", "se", "wide")
 # Seeds that a ranking is meant to have.
 ENOUGH = 30
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Words with commas, and "and" before the last."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _p(value: float | None) -> str:
-    text = p_text(value)
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def headline(results: Results) -> str:
@@ -64,12 +51,9 @@ def against(results: Results, task: str, arms: Sequence[str], other: str) -> str
             names = [f"{label(a)} ({signed(results.pair(task, a, other).seen_from(a))} points)" for a in group]
             parts.append(f"{word} for {joined(names)}")
     if open_:
-        reaches = []
-        for arm in open_:
-            found = results.pair(task, arm, other).difference
-            reaches.append(max(abs(end) for end in (found.mean, found.low, found.high) if end is not None))
+        widest = max(reach(results.pair(task, arm, other).difference) for arm in open_)
         parts.append(
-            f"not resolved for {joined([label(a) for a in open_])} (differences beyond {max(reaches):.2f} points "
+            f"not resolved for {joined([label(a) for a in open_])} (differences beyond {widest:.2f} points "
             "either way are excluded at 95%)"
         )
     return f"Against {label(other)}, the test error is {'; '.join(parts)}."
@@ -81,7 +65,7 @@ def verdicts(results: Results, task: str) -> list[str]:
         return ["There is one seed, so there is no spread and no test."]
     first, *rest = results.ranked(task)
     tied = [a for a in rest if not _resolved(results, task, first, a)]
-    best = f"{_capital(label(first))} has the lowest mean error, {results.error(task, first).mean:.2f}%"
+    best = f"{capital(label(first))} has the lowest mean error, {results.error(task, first).mean:.2f}%"
     if tied:
         best += f"; it is not resolved from {joined([label(a) for a in tied])}"
         best += ", so this is no ranking of these." if len(tied) > 1 else ", so this is no ranking of the two."
@@ -133,14 +117,14 @@ def annealing(results: Results) -> list[str]:
     said = []
     for task, pair in family.items():
         word = "lower" if pair.mean < 0 else "higher"
-        shown = _p(pair.adjusted)
+        shown = p_words(pair.adjusted)
         stands = f"{word}, {shown}" if pair.significant else f"not resolved, {shown}"
         end = results.pair(task, "dynamicconv", "dynamicconv-cold").difference
         final = "resolved" if end.significant else "not resolved"
         said.append(
             f"{TASK_NAMES[task].capitalize()}: with annealing the mean training loss of the first "
             f"{results.settings.cooling} differs by {pair.mean:+.3f} ({stands}; Holm over the tasks). "
-            f"The difference in test error at the end is {final} ({_p(end.adjusted)})."
+            f"The difference in test error at the end is {final} ({p_words(end.adjusted)})."
         )
     return said
 

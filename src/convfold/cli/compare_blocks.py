@@ -1,0 +1,54 @@
+"""``convfold compare blocks``: does a block help, at one deployed architecture?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from convfold.studies.compare_blocks import DEFAULT_FOLDER, Options, compare_blocks
+from convfold.studies.compare_blocks_results import Results
+from convfold.studies.compare_runs import Shard
+
+__all__ = ["blocks"]
+
+
+def blocks(
+    quick: Annotated[bool, typer.Option("--quick", help="Two blocks, two seeds, two epochs: a look.")] = False,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--blocks", help="Names of blocks with commas between them.", show_default="all, or two with --quick"
+        ),
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Of digits, digits-200, deep and sr, with commas.", show_default="all")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Runs per arm and task.", show_default="20, for sr 12; or 2 with --quick")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the log, the weights and the report.")] = Path(DEFAULT_FOLDER),
+    shard: Annotated[
+        str | None, typer.Option(help="Make only part i of n, as 2/4; a call without --shard collects all parts.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what there is to train and how long it takes, and train nothing.")
+    ] = False,
+) -> int:
+    """Train every block against plain, fold it, hold it against controls of initial scale, and write a report.
+
+    Interrupted and started again with the same options, it goes on where it was.
+
+    Exits 1 where a folded network is not certified equal to the trained one, or costs something else than plain.
+    """
+    part = None if shard is None else Shard.parse(shard)
+    options = Options(_split(names), _split(tasks), seeds, out, quick, part, workers, dry_run)
+    found = compare_blocks(options, Console())
+    return int(isinstance(found, Results) and bool(found.unequal))
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

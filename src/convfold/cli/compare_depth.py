@@ -1,0 +1,41 @@
+"""``convfold compare depth``: linear chains of one function class against one layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from convfold.studies.compare_depth import DEFAULT_FOLDER, Options, compare_depth
+from convfold.studies.compare_runs import Shard
+
+__all__ = ["depth"]
+
+
+def depth(
+    quick: Annotated[bool, typer.Option("--quick", help="Two seeds, a few tasks: a look, not a result.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="Problems per task and depth.", show_default="20, or 2 with --quick")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the log and the report.")] = Path(DEFAULT_FOLDER),
+    shard: Annotated[
+        str | None, typer.Option(help="Make only part i of n, as 2/4; a call without --shard collects all parts.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Names or patterns with commas between, as 'vector-*,network'; a wrong name lists them.",
+            show_default="all, or some with --quick",
+        ),
+    ] = None,
+) -> None:
+    """Is learning a product easier than learning one factor? Chains of depth 1 to 4, and what theory predicts of them.
+
+    One function class and one start for every depth: regression with p = 2 and 4, softmax and a small CNN on digits.
+    Interrupted and started again with the same options, it goes on where it was.
+    """
+    part = None if shard is None else Shard.parse(shard)
+    compare_depth(Options(seeds, out, quick, part, workers, tasks), Console())
