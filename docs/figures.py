@@ -91,13 +91,14 @@ def _lines(name: str) -> dict[str, dict[str, Any]]:
 
 
 def _zoo_row(name: str, result: dict[str, Any]) -> str:
-    cost, eager = result["cost"], result["latency"]["eager"]
+    cost = result["cost"]
 
     def cells(key: str, form: str = ",", scale: float = 1) -> str:
         found = [cost[who][key] / scale if who in cost else None for who in ("original", "timm", "convfold")]
         return " / ".join("-" if figure is None else f"{figure:{form}}" for figure in found)
 
-    times = [f"{eager['original']['median']:.2f}", f"{result['latency_onnxruntime']['original']['median']:.2f}"]
+    timed = (result.get("latency", {}).get("eager"), result.get("latency_onnxruntime"))
+    times = ["-" if found is None else f"{found['original']['median']:.2f}" for found in timed]
     figures = [cells("convolutions", ",.0f"), cells("macs", ",.1f", 1e6), cells("operators", ",.0f"), *times]
     return f"| `{name}` | {' | '.join(figures)} |"
 
