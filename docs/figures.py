@@ -56,7 +56,7 @@ figures of `convfold bench fold` and `convfold bench train`, with their settings
 \\* built with `norm="scale"`: batch statistics in the branches leave no kernel while training.""",
     "zh": """\
 共享 CPU 上的单个线程；数值是与普通卷积耗时之比的中位数，交替计时（训练时连同批归一化和 ReLU 一起计）。\
-普通卷积为稠密 3x3，`dilated` 对应深度 13x13，`mixconv` 对应深度 7x7。\
+普通卷积为稠密 3x3，`dilated` 对应深度卷积 13x13，`mixconv` 对应深度卷积 7x7。\
 普通卷积与自身相比为 {low:.2f} 到 {high:.2f}（四分位数）。\
 折叠结果与 float64 真值的最大误差，在此处为最大输出的 {error:.1e}，\
 在 1-D 到 3-D 的 {tried:,} 组随机配置上为 {worst:.1e}（`make deep`）。\

@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from convfold.errors import FileProblem, InvalidArgument, NotEqual
-from convfold.train.sr import enlarge, onnx_file
+from convfold.train.sr import enlarge, onnx_file, sr_network
 from convfold.train.sr.enlarge import Enlarger, tiles
 from convfold.train.sr.onnx_file import save_sr_onnx
 from sr.networks import folded, other_file
@@ -83,6 +83,8 @@ def test_files_that_are_no_such_network(tmp_path: Path) -> None:
         ),
         ({"notes": "{"}, "got notes that are no JSON"),
         ({"notes": '{"scale": "two"}'}, "expected whole numbers for scale and reach"),
+        ({"notes": '{"reach": -1}'}, "expected whole numbers for scale and reach"),
+        ({"notes": "[]"}, "expected whole numbers for scale and reach"),
         ({"notes": '{"scale": 2}'}, "got scale 1 where its notes say 2, expected one scale"),
     ]
     for given, sentence in cases:
@@ -103,7 +105,16 @@ def test_without_a_known_reach_there_are_no_tiles(tmp_path: Path) -> None:
         enlarger(small, 16)
 
 
+def test_opening_a_file_draws_nothing_at_random(twice: Path) -> None:
+    before = torch.get_rng_state()
+    Enlarger(twice)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_only_networks_of_this_package_are_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="this is no folded network of convfold train sr: got Sequential"):
         save_sr_onnx(nn.Sequential(nn.Conv2d(1, 1, 3)), tmp_path / "x.onnx", {})
+    with pytest.raises(InvalidArgument, match="channels: convfold upscale runs networks of luminance: got 3, expected"):
+        save_sr_onnx(sr_network(2, 3, 4, 2), tmp_path / "x.onnx", {})
+    assert list(tmp_path.iterdir()) == []
     assert enlarge.NOTES == "convfold.sr"

@@ -41,6 +41,17 @@ def test_psnr_and_ssim_are_scikit_images_inside_the_border() -> None:
     assert (psnr(truth, truth), similarity(truth[0], truth[0])) == (math.inf, 1.0)
 
 
+def test_what_cannot_be_judged_has_no_value() -> None:
+    truth = torch.zeros(1, 1, 20, 20)
+    assert math.isnan(psnr(torch.full_like(truth, math.nan), truth))
+    assert math.isnan(psnr(truth[..., :8, :8] + 1, truth[..., :8, :8])), "all of it is border"
+    assert len(quality(Bicubic(2), [picture("a", 21, 20)], Degradation(2))) == 1
+    with pytest.raises(
+        InvalidArgument, match=r"a: this picture is too small to be judged: got 18x20, expected at least 19x19 pixels"
+    ):
+        quality(Bicubic(2), [picture("a", 19, 21)], Degradation(2))
+
+
 def test_bicubic_is_judged_as_networks_are_and_modes_are_kept() -> None:
     rows = quality(Bicubic(2), SHOWN, Degradation(2))
     assert [row[0] for row in rows] == ["a", "b"]

@@ -17,7 +17,7 @@ from convfold.studies import sr_folder
 from convfold.studies.sr import train_sr
 from convfold.studies.sr_options import Options
 from convfold.studies.sr_results import Results
-from convfold.studies.sr_runs import Run, Settings, SrJob, fingerprint
+from convfold.studies.sr_runs import Run, Settings, SrJob, _thinned, fingerprint, stretch
 from convfold.studies.sr_words import gap, headline, limits, verdicts
 from convfold.studies.workers import Message
 from convfold.train.sr import SrRecipe, bundled, from_folder
@@ -171,6 +171,8 @@ def test_bad_input_is_one_sentence(shown: Path, tmp_path: Path, capsys: pytest.C
     (tmp_path / "empty").mkdir()
     mixed = folder(tmp_path / "mixed", 5)
     (mixed / "x.png").write_bytes(b"x")
+    (tmp_path / "narrow").mkdir()
+    save(tmp_path / "narrow" / "one.png", picture("one", 40, 90))
     cases: list[tuple[Path, tuple[object, ...], str]] = [
         (shown, ("--block", "doconf"), "Did you mean doconv"),
         (shown, ("--block", "mixconv"), "it cannot start from a given kernel"),
@@ -184,12 +186,26 @@ def test_bad_input_is_one_sentence(shown: Path, tmp_path: Path, capsys: pytest.C
         (tmp_path / "nowhere", (), "there is no such folder of pictures"),
         (tmp_path / "empty", (), "there is no picture in it"),
         (mixed, (), "x.png: this is no picture that can be read"),
+        (
+            tmp_path / "narrow",
+            (),
+            "one.png (middle): this picture is too small to be judged: got 40x18, expected",
+        ),
         (mixed, ("--bad-pictures", "drop"), "--bad-pictures: this is no choice: got 'drop'"),
     ]
     for place, more, sentence in cases:
         assert train(place, tmp_path / "out", *more) == 2, sentence
         assert sentence in said(capsys)
         assert not (tmp_path / "out" / "settings.json").exists()
+
+
+def test_missing_packages_are_named_before_any_work(
+    shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convfold.studies.sr.find_spec", lambda name: None if name in ("skimage", "onnx") else name)
+    assert train(shown, tmp_path / "out") == 2
+    assert "convfold train sr: packages are missing: got no skimage, onnx. pip install 'convfold[" in said(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("here")
@@ -230,7 +246,9 @@ def results(gains: dict[tuple[str, float], list[float]], rates: list[float]) -> 
 def test_words_follow_the_figures() -> None:
     clear = results({("doconv", 0.001): [0.2, 0.21, 0.19, 0.2]}, [0.001])
     assert "doconv +0.20 dB at 0.001 (a gain)" in headline(clear)
-    assert "plain network is +1.00 dB above bicubic" in headline(clear)
+    assert "plain network is 1.00 dB above bicubic" in headline(clear)
+    below = results({("plain", 0.001): [-1.05] * 4}, [0.001])
+    assert "plain network is 0.050 dB below bicubic" in headline(below)
     assert verdicts(clear)[0].startswith("doconv, learning rate 0.001: a gain. +0.20 dB over plain, 95% interval +0.19")
     assert "4 of 4 seeds above plain" in verdicts(clear)[0]
     assert "One learning rate was tried" in limits(clear)[-1]
@@ -250,6 +268,17 @@ def test_words_follow_the_figures() -> None:
     assert two.at_best[0].psnr.adjusted == two.at_equal_rates[1].psnr.adjusted
     assert two.at_equal_rates[0].psnr.adjusted == pytest.approx(2 * two.at_equal_rates[0].psnr.p)
     assert (gap(0.05), gap(-0.5)) == ("+0.050", "−0.50")
+
+
+def test_a_curve_stands_at_the_steps_it_was_averaged_over() -> None:
+    for steps in (1, 7, 40, 79, 2000, 2010):
+        losses = [float(step) for step in range(1, steps + 1)]
+        points = _thinned(losses)
+        assert len(points) <= 40
+        assert len(points) == -(-steps // stretch(steps))
+        # The mean of the steps up to the first point, and of what is left at the last.
+        assert points[0] == (1 + stretch(steps)) / 2
+        assert points[-1] == (stretch(steps) * (len(points) - 1) + 1 + steps) / 2
 
 
 def test_settings_know_their_runs_and_pictures() -> None:

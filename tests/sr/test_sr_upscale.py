@@ -7,9 +7,12 @@ import torch
 from PIL import Image
 
 from convfold.cli import run
+from convfold.cli import upscale as command
+from convfold.errors import FileProblem
 from convfold.train.sr import Bicubic
 from convfold.train.sr.colour import parted
 from convfold.train.sr.onnx_file import save_sr_onnx
+from convfold.train.sr.upscale import Opened, open_picture, save_picture
 from sr.networks import folded, other_file
 from sr.photographs import picture, save
 
@@ -72,6 +75,60 @@ def test_a_profile_is_kept(tmp_path: Path, twice: Path) -> None:
     Image.open(tmp_path / "plain.png").save(tmp_path / "wide.png", icc_profile=b"profile")
     assert upscale(tmp_path / "wide.png", "--model", twice, "--out", tmp_path / "large.png") == 0
     assert Image.open(tmp_path / "large.png").info["icc_profile"] == b"profile"
+
+
+def test_the_profile_of_inks_is_not_said_to_be_that_of_colours(tmp_path: Path, twice: Path) -> None:
+    Image.new("CMYK", (9, 7), (10, 200, 30, 5)).save(tmp_path / "print.jpg", icc_profile=b"inks")
+    assert upscale(tmp_path / "print.jpg", "--model", twice) == 0
+    found = Image.open(tmp_path / "print-x2.png")
+    assert (found.mode, found.size) == ("RGB", (18, 14))
+    assert "icc_profile" not in found.info
+
+
+def test_a_turned_and_partly_transparent_picture_is_put_upright(tmp_path: Path, twice: Path) -> None:
+    source = save(tmp_path / "plain.png", picture("logo", 6, 11, 4))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter
+    Image.open(source).save(tmp_path / "turned.png", exif=turned)
+    Image.open(source).transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    assert upscale(tmp_path / "turned.png", "--model", twice) == 0
+    assert upscale(tmp_path / "upright.png", "--model", twice) == 0
+    assert torch.equal(values(tmp_path / "turned-x2.png"), values(tmp_path / "upright-x2.png"))
+    assert Image.open(tmp_path / "turned-x2.png").getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5)])
+def test_the_smallest_pictures_are_enlarged(tmp_path: Path, twice: Path, size: tuple[int, int]) -> None:
+    source = save(tmp_path / "dot.png", picture("dot", *size, 3))
+    assert upscale(source, "--model", twice, "--tile", 1) == 0
+    assert Image.open(tmp_path / "dot-x2.png").size == (2 * size[1], 2 * size[0])
+
+
+def test_sixteen_bits_are_read_as_shades_and_written_as_eight(tmp_path: Path, twice: Path) -> None:
+    Image.new("I;16", (6, 4), 257 * 128).save(tmp_path / "deep.png")
+    opened = open_picture(tmp_path / "deep.png")
+    torch.testing.assert_close(opened.values, torch.full((1, 4, 6), 128 / 255))
+    assert upscale(tmp_path / "deep.png", "--model", twice) == 0
+    assert Image.open(tmp_path / "deep-x2.png").mode == "L"
+
+
+def test_a_picture_larger_than_its_form_holds_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem, match=r"long.webp: this picture cannot be written so \(.*16383"):
+        save_picture(Opened(torch.zeros(1, 1, 16384), None, None), tmp_path / "long.webp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_explicit_tile_needs_a_known_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = save(tmp_path / "cat.png", picture("cat", HEIGHT, WIDTH))
+    other = other_file(tmp_path / "other.onnx")
+    assert upscale(source, "--model", other, "--tile", 16) == 2
+    assert "does not say how far a pixel reaches, so it cannot be run in tiles" in said(capsys)
+    assert upscale(source, "--model", other) == 0
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    assert upscale(source, "--model", other) == 2
+    assert "convfold upscale: this needs PIL and onnxruntime, not installed. pip install 'convfold[" in said(capsys)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

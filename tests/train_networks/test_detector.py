@@ -59,7 +59,7 @@ def test_the_fold_has_every_output_at_other_sizes_and_batches(pair: tuple[nn.Mod
 @pytest.mark.parametrize(
     ("block", "where"),
     [
-        ("dbb", lambda name, _: name.startswith(("neck.merge", "heads.1.class_path"))),
+        ("dbb", lambda name, _: name.startswith(("neck.merge4", "heads.1.class_path"))),
         ("acnet", lambda name, _: name.startswith("backbone.stage5") or name.endswith("_path.0")),
     ],
 )

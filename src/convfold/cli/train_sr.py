@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from convfold.errors import InvalidArgument
 from convfold.studies.demo_words import p_text
 from convfold.studies.sr import train_sr as run_study
 from convfold.studies.sr_options import DEFAULT_FOLDER, Options
-from convfold.studies.sr_results import SSIM, Results
+from convfold.studies.sr_results import SSIM, Results, column
 from convfold.studies.sr_words import between, gap, headline, verdicts
 from convfold.train.sr import SrRecipe
 
@@ -43,12 +44,16 @@ def train_sr(
     pictures: Annotated[
         Path | None, typer.Option(help="A folder of pictures.", show_default="eleven bundled photographs")
     ] = None,
-    bad_pictures: Annotated[str, typer.Option(help="A file that cannot be read: fail, or skip it.")] = "fail",
+    bad_pictures: Annotated[
+        str, typer.Option(help="A file that cannot be read, or is too small: fail, or skip it.")
+    ] = "fail",
     out: Annotated[Path, typer.Option(help="Folder for the log, models, pictures and the report.")] = Path(
         DEFAULT_FOLDER
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the runs that are in the folder.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes of one thread.", show_default="one per core, 8 at most")
+    ] = None,
 ) -> int:
     """Train networks that enlarge or restore photographs, fold and verify them, and write ONNX files and a report.
 
@@ -89,7 +94,8 @@ def _rates(text: str) -> list[float]:
 
 def _show(console: Console, results: Results, out: Path) -> None:
     table = Table("arm", "learning rate", "PSNR, dB", "SSIM", "over plain, dB", "95% interval", "p (Holm)")
-    table.add_row("bicubic" if results.settings.scale > 1 else "as given", "", f"{results.floor:.3f}")
+    similar = fmean(column(results.bicubic, SSIM))
+    table.add_row("bicubic" if results.settings.scale > 1 else "as given", "", f"{results.floor:.3f}", f"{similar:.4f}")
     against = {(one.arm, one.rate): one.psnr for one in results.at_equal_rates}
     for rate in results.rates:
         for arm in results.arms:

@@ -23,14 +23,22 @@ _NEEDS = ("PIL", "onnxruntime")
 
 def upscale(
     picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.")],
-    model: Annotated[Path | None, typer.Option(help="An .onnx file of convfold train sr.", show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="An .onnx file of convfold train sr; needed.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write.", show_default="PICTURE-xS.png, S the scale")
     ] = None,
     scale: Annotated[
         int | None, typer.Option(help="What the network must enlarge by.", show_default="whatever it does")
     ] = None,
-    tile: Annotated[int, typer.Option(help="Edge of the squares that a large picture is run in.")] = _TILE,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Edge of the squares that a large picture is run in.",
+            show_default=f"{_TILE}; the whole where a file does not say how far a pixel reaches",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a picture that is there.")] = False,
 ) -> None:
     """Enlarge (or restore) a picture with a network that convfold train sr folded.
@@ -61,8 +69,9 @@ def upscale(
         raise FileProblem(
             "there is a file already", where=str(target), hint="--overwrite replaces it; or name another with --out."
         )
-    whole = tile if enlarger.reach is not None else None
-    large = enlarged(opened, enlarger, whole)
+    if tile is None and enlarger.reach is not None:
+        tile = _TILE
+    large = enlarged(opened, enlarger, tile)
     save_picture(large, target)
     before, after = ("x".join(map(str, one.values.shape[:0:-1])) for one in (opened, large))
     Console().print(f"{target}: {before} -> {after}, by {model}", highlight=False, markup=False, soft_wrap=True)

@@ -24,6 +24,7 @@ from convfold.studies.sr_results import Results
 from convfold.studies.sr_runs import PLAIN, Run, Settings, SrJob, fingerprint, pictures_of, plain_network
 from convfold.train.sr import Bicubic, Degradation, quality, sr_arm
 from convfold.train.sr.batch import check_sizes
+from convfold.train.sr.quality import check_large_enough
 
 __all__ = ["train_sr"]
 
@@ -85,13 +86,13 @@ def _settings(options: Options) -> Settings:
     if not options.rates:
         raise InvalidArgument("there is no learning rate", where="--learning-rate", expected="one, or several")
     for rate in options.rates:
-        replace(options.recipe, learning_rate=rate)
+        replace(options.recipe, learning_rate=rate)  # which raises for an impossible one
     scale = options.scale if options.scale is not None else 2 if options.degrade == "bicubic" else 1
     degradation = Degradation(scale, options.degrade)
     pictures = pictures_of(options.pictures, options.bad_pictures, options.recipe.patch * scale)
     check_sizes(pictures.train, options.recipe.patch * degradation.scale)
-    # SSIM looks through a window of 11 pixels, beside a border that is left out.
-    check_sizes([*pictures.validate, *pictures.test], 24)
+    for picture in (*pictures.validate, *pictures.test):
+        check_large_enough(picture, degradation.scale)
     return Settings(
         degradation.scale,
         options.degrade,

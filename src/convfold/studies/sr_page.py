@@ -11,7 +11,7 @@ from pathlib import Path
 from convfold.report import Code, Curve, Dots, Fact, Figure, Figures, Page, Section, Table, Text, curves, dots
 from convfold.studies.demo_words import p_text, signed
 from convfold.studies.sr_results import PSNR, SSIM, Against, Results, column
-from convfold.studies.sr_runs import PLAIN
+from convfold.studies.sr_runs import PLAIN, stretch
 from convfold.studies.sr_words import between, gap, headline, limits, verdicts
 from convfold.train.sr import CREDITS
 
@@ -192,8 +192,8 @@ def _learning(results: Results) -> Section:
 
 def _curve(results: Results, arm: str) -> Curve:
     columns = list(zip(*(run["losses"] for run in results.of(arm, results.best[arm])), strict=True))
-    length = max(1, results.settings.recipe.steps // len(columns))
-    x = [min((i + 1) * length, results.settings.recipe.steps) for i in range(len(columns))]
+    steps = results.settings.recipe.steps
+    x = [min((i + 1) * stretch(steps), steps) for i in range(len(columns))]
     middle = [statistics.median(column) for column in columns]
     return Curve(arm, _role(arm), x, middle, [min(column) for column in columns], [max(column) for column in columns])
 

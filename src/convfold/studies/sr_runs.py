@@ -35,7 +35,7 @@ from convfold.train.sr.state import load_fit, save_fit
 from convfold.transform import fold
 from convfold.verify import Certificate, verify
 
-__all__ = ["PLAIN", "Run", "Settings", "SrJob", "fingerprint", "pictures_of", "plain_network"]
+__all__ = ["PLAIN", "Run", "Settings", "SrJob", "fingerprint", "pictures_of", "plain_network", "stretch"]
 
 PLAIN = "plain"
 # Steps between two checkpoints: a second or two of work.
@@ -202,8 +202,12 @@ def _told(certificate: Certificate) -> dict[str, Any]:
     return {key: whole[key] for key in ("equal", "error", "bound", "scale", "dtype")}
 
 
+def stretch(steps: int) -> int:
+    """Over how many steps a point of a learning curve is a mean, so that there are at most `POINTS` of them."""
+    return -(-steps // POINTS)
+
+
 def _thinned(losses: list[float]) -> list[float]:
-    """Means over stretches of equal length, at most `POINTS` of them and a rest."""
-    length = max(1, len(losses) // POINTS)
+    length = stretch(len(losses))
     parts = [losses[i : i + length] for i in range(0, len(losses), length)]
     return [sum(part) / len(part) for part in parts]

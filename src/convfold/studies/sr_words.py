@@ -50,7 +50,8 @@ def headline(results: Results) -> str:
     plain = results.values(PLAIN, results.best[PLAIN])
     gained = sum(plain) / len(plain) - results.floor
     baseline = "bicubic" if results.settings.scale > 1 else "the picture as given"
-    opening = f"The plain network is {gap(gained)} dB above {baseline} on held-out pictures. "
+    apart = f"{gap(abs(gained)).removeprefix('+')} dB {'above' if gained >= 0 else 'below'}"
+    opening = f"The plain network is {apart} {baseline} on held-out pictures. "
     if not results.blocks:
         return opening + "No block was asked for beside it."
     if seeds < 2:

@@ -19,7 +19,8 @@ KINDS = ("bicubic", "noise", "moire")
 def smaller(large: Tensor, scale: int) -> Tensor:
     """Pictures (N, C, H, W) made 1 / `scale` as large by Keys' cubic, widened by the scale so that nothing aliases.
 
-    H and W are multiples of `scale`. It is Pillow's BICUBIC and Matlab's imresize, without rounding to 8 bits.
+    H and W are multiples of `scale`. It is Pillow's BICUBIC, without rounding to 8 bits; Matlab's imresize is the same
+    away from the border, where it mirrors the picture and this weighs what is there.
     """
     size = [edge // scale for edge in large.shape[-2:]]
     return F.interpolate(large, size=size, mode="bicubic", antialias=True)
@@ -33,9 +34,9 @@ class Degradation:
     * "noise": ``y = D_s x + sigma n``, n standard normal in every value.
     * "moire": ``y = clip((D_s x) (1 + a m_1 m_2), 0, 1)`` with two gratings ``m_k(r) = cos(2 pi f_k . r + p_k)`` of
       nearly one frequency: ``m_1 m_2 = (cos 2 pi (f_1 - f_2) . r + cos 2 pi (f_1 + f_2) . r) / 2`` (phases left out),
-      the slow beat that is seen on a photographed screen, and a fast term, which aliases as a sensor's pixels do. Of
-      each picture the first frequency is drawn from 0.15 to 0.45 cycles a pixel in any direction, the second turned
-      by up to 0.2 and scaled by up to 15 %; phases differ by channel, so that colours fringe.
+      the slow beat that is seen on a photographed screen, and a fast term, which aliases above half a cycle a pixel.
+      Of each picture the first frequency is drawn from 0.15 to 0.45 cycles a pixel in any direction, the second turned
+      by up to 0.2 rad and scaled by up to 15 %; phases differ by channel, so that colours fringe.
 
     With s = 1 the picture keeps its size, and noise or moire is all there is to undo. Raises InvalidArgument for other
     kinds, for a scale that leaves nothing to undo, for a strength below zero, and when called with a picture whose

@@ -89,14 +89,14 @@ class Enlarger:
             notes = json.loads(text)
         except ValueError as error:
             raise self._other("notes that are no JSON", "those of convfold train sr") from error
-        if not isinstance(notes, dict) or not all(isinstance(notes.get(key, 1), int) for key in ("scale", "reach")):
+        if not isinstance(notes, dict) or not all(_whole(notes.get(key, 1)) for key in ("scale", "reach")):
             raise self._other(f"notes {text[:80]!r}", "whole numbers for scale and reach")
         return notes
 
     def _scale(self) -> int:
         height, width = _PROBE
         try:
-            shape = list(self.run(torch.rand(1, 1, height, width)).shape)
+            shape = list(self.run(torch.zeros(1, 1, height, width)).shape)
         except Exception as error:  # as above
             reason = " ".join(str(error).split())[:160]
             raise self._other(f"an error on a picture of {height}x{width} ({reason})", "a picture") from error
@@ -115,6 +115,10 @@ class Enlarger:
             expected=expected,
             hint="convfold train sr writes such networks.",
         )
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def tiles(length: int, tile: int, reach: int) -> Iterator[tuple[int, int, int, int]]:

@@ -82,7 +82,7 @@ def sr_arm(plain: nn.Module, arm: str) -> nn.Module:
 
 
 class Bicubic(nn.Module):
-    """Enlarging by Keys' cubic, as Pillow and Matlab have it: what takes no network. With scale 1, the input."""
+    """Enlarging by Keys' cubic with a = -1/2, as Pillow has it: what takes no network. With scale 1, the input."""
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -92,5 +92,5 @@ class Bicubic(nn.Module):
         if self.scale == 1:
             return x
         size = [edge * self.scale for edge in x.shape[-2:]]
-        # torch's own cubic has a = -3/4; with antialias, which changes nothing else here, a = -1/2 as the others'.
+        # torch's own cubic has a = -3/4; with antialias, which changes nothing else here, a = -1/2.
         return F.interpolate(x, size=size, mode="bicubic", antialias=True)

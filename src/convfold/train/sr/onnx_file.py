@@ -26,21 +26,23 @@ _PROBES = ((1, 24, 40), (3, 31, 9), (1, 1, 1), (2, 17, 17))
 
 
 def save_sr_onnx(model: nn.Module, path: str | os.PathLike[str], notes: Mapping[str, Any]) -> None:
-    """Write a folded `SrNetwork` as ONNX: input `small` (N, C, H, W), output `large` (N, C, s H, s W), N, H, W free.
+    """Write a folded `SrNetwork` as ONNX: input `small` (N, 1, H, W), output `large` (N, 1, s H, s W), N, H, W free.
 
     `notes` are kept inside, with the scale and the reach: `Enlarger` reads them. What was written is run in ONNX
     Runtime at several sizes and held to the model's own rounding error; needs onnx, onnxscript and onnxruntime.
-    Raises InvalidArgument for other modules, NotEqual when the file computes something else, FileProblem when it
-    cannot be written; then no file is left.
+    Raises InvalidArgument for other modules and for a network of colours, NotEqual when the file computes something
+    else, FileProblem when it cannot be written; then no file is left.
     """
     import onnx  # noqa: PLC0415
 
     if not isinstance(model, SrNetwork):
         raise InvalidArgument("this is no folded network of convfold train sr", got=type(model).__name__)
     channels = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels
+    if channels != 1:
+        raise InvalidArgument("convfold upscale runs networks of luminance", where="channels", got=channels, expected=1)
     axes = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     generator = torch.Generator().manual_seed(0)
-    probes = [torch.rand(n, channels, h, w, generator=generator) for n, h, w in _PROBES]
+    probes = [torch.rand(n, 1, h, w, generator=generator) for n, h, w in _PROBES]
     told = {**notes, "scale": model.scale, "reach": model.reach}
     with atomic_path(path) as beside, evaluating(model), quiet(*EXPORTERS):
         written = torch.onnx.export(

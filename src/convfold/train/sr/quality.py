@@ -12,18 +12,24 @@ from convfold.errors import InvalidArgument
 from convfold.train.sr.batch import generator_of
 from convfold.train.sr.degrade import Degradation
 from convfold.train.sr.pictures import Picture
+from convfold.transform.ship.program import evaluating
 
-__all__ = ["BORDER", "given", "psnr", "quality", "restored", "similarity", "whole"]
+__all__ = ["BORDER", "check_large_enough", "given", "psnr", "quality", "restored", "similarity", "whole"]
 
 # Pixels of the truth left out on every side, where padding rather than the network decides.
 BORDER = 4
+# SSIM looks through a window of so many pixels, inside the border.
+_WINDOW = 11
 
 
 def psnr(found: Tensor, truth: Tensor) -> float:
-    """``10 log10(1 / mean (found - truth)^2)`` in dB of pictures in [0, 1], `BORDER` pixels of each side left out."""
+    """``10 log10(1 / mean (found - truth)^2)`` in dB of pictures in [0, 1], `BORDER` pixels of each side left out.
+
+    Infinite for equal pictures, NaN where `found` has a NaN or nothing lies inside the border.
+    """
     gap = (found.clamp(0, 1) - truth)[..., BORDER:-BORDER, BORDER:-BORDER]
     error = float(gap.square().mean())
-    return -10 * math.log10(error) if error > 0 else math.inf
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def similarity(found: Tensor, truth: Tensor) -> float:
@@ -45,6 +51,20 @@ def whole(picture: Picture, scale: int) -> Tensor:
     return picture.tensor[None, :, :height, :width]
 
 
+def check_large_enough(picture: Picture, scale: int) -> None:
+    """Raise InvalidArgument where too little of a picture, cut to multiples of `scale`, lies inside the border."""
+    height, width = whole(picture, scale).shape[-2:]
+    least = _WINDOW + 2 * BORDER
+    if min(height, width) < least:
+        raise InvalidArgument(
+            "this picture is too small to be judged",
+            where=picture.name,
+            got=f"{height}x{width}",
+            expected=f"at least {least}x{least} pixels",
+            hint="Take larger pictures.",
+        )
+
+
 def given(picture: Picture, degradation: Degradation) -> Tensor:
     """What a network is given of a held-out picture (1, C, H, W): the same each time, whatever the network."""
     return degradation(whole(picture, degradation.scale), generator_of(0, "held out", picture.name))
@@ -53,25 +73,21 @@ def given(picture: Picture, degradation: Degradation) -> Tensor:
 def restored(model: nn.Module, small: Tensor) -> Tensor:
     """`model` in eval mode on `small`, on the device of its parameters, clipped to [0, 1]; its mode is kept."""
     place = next(model.parameters(), torch.empty(0))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            found: Tensor = model(small.to(place)).clamp(0, 1)
-            return found.to(small)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model), torch.no_grad():
+        found: Tensor = model(small.to(place)).clamp(0, 1)
+        return found.to(small)
 
 
 def quality(model: nn.Module, pictures: Sequence[Picture], degradation: Degradation) -> list[tuple[str, float, float]]:
     """Per picture its name, PSNR in dB and SSIM of ``model(degradation(picture))`` against the picture.
 
     `Bicubic(scale)` as the model gives the value without a network. Noise and moire are the same for each model. Needs
-    scikit-image. Raises InvalidArgument where a model's output has another size than the picture.
+    scikit-image. Raises InvalidArgument for a picture too small for them, and where a model's output has another size
+    than the picture.
     """
     rows = []
     for picture in pictures:
+        check_large_enough(picture, degradation.scale)
         truth = whole(picture, degradation.scale)
         found = restored(model, given(picture, degradation))
         if found.shape != truth.shape:

@@ -24,6 +24,8 @@ __all__ = ["Opened", "check_form", "enlarged", "open_picture", "save_picture"]
 
 # What Pillow writes, and whether that can be transparent.
 _FORMS = {".png": True, ".webp": True, ".tif": True, ".tiff": True, ".jpg": False, ".jpeg": False, ".bmp": False}
+# A profile describes the bands of the file: that of inks (CMYK), say, is none for the RGB that they are read as.
+_PROFILED = ("L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def open_picture(path: str | os.PathLike[str]) -> Opened:
         raise FileProblem("there is no such picture", where=str(path))
     values = pixels(read_picture(file)) / WHITE
     with Image.open(file) as again:
-        profile = again.info.get("icc_profile")
+        profile = again.info.get("icc_profile") if again.mode in _PROFILED else None
         alpha = None
         if "A" in again.getbands() or "transparency" in again.info:
             turned: Any = ImageOps.exif_transpose(again)
@@ -84,14 +86,20 @@ def check_form(path: str | os.PathLike[str], alpha: bool) -> None:
 
 
 def save_picture(picture: Opened, path: str | os.PathLike[str]) -> None:
-    """Write it in 8 bits as the suffix says, whole or not at all. Raises FileProblem, and as `check_form`."""
+    """Write it in 8 bits as the suffix says, whole or not at all.
+
+    Raises FileProblem, also for a picture larger than the form holds, and as `check_form`.
+    """
     check_form(path, picture.alpha is not None)
     bands = [picture.values] if picture.alpha is None else [picture.values, picture.alpha]
     options: dict[str, Any] = {} if picture.profile is None else {"icc_profile": picture.profile}
     if Path(path).suffix.lower() in (".jpg", ".jpeg", ".webp"):
         options["quality"] = 95
     with atomic_path(path) as beside:
-        _image(torch.cat(bands)).save(beside, **options)
+        try:
+            _image(torch.cat(bands)).save(beside, **options)
+        except ValueError as error:  # WebP's encoder; the others raise OSError
+            raise FileProblem(f"this picture cannot be written so ({error})", where=str(path)) from error
 
 
 def _image(values: Tensor) -> Image:
