@@ -1,6 +1,5 @@
 """The pages of docs/blocks: one per block, as the generator writes them now, and every published system named."""
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from convfold import blocks
+from support.scripts import script
 
 DOCS = Path(__file__).parents[1] / "docs"
 # What is published as a structural re-parameterisation, and under which of our names one finds it.
@@ -31,12 +31,7 @@ SYSTEMS: dict[str, list[str]] = {
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_blocks", DOCS / "make_blocks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("make_blocks")
 
 
 def test_every_published_system_has_its_block() -> None:

@@ -1,12 +1,12 @@
 """The README's tour, run as it is written, and its table of blocks held against the code."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 from convfold import blocks
+from support.scripts import script
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -29,11 +29,6 @@ def test_the_table_lists_every_block() -> None:
 
 
 def test_the_figures_are_those_of_the_results() -> None:
-    script = Path(__file__).parents[1] / "docs" / "figures.py"
-    spec = importlib.util.spec_from_file_location("figures", script)
-    assert spec is not None
-    assert spec.loader is not None
-    figures = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(figures)
+    figures = script("figures")
     assert "| `dbb` |" in README
     assert figures.updated(README) == README

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
+
+from support.scripts import script
 
 ROOT = Path(__file__).parents[1]
 ENGLISH, CHINESE = (ROOT / "README.md").read_text(), (ROOT / "README.zh-CN.md").read_text()
@@ -40,11 +41,7 @@ def test_it_has_the_same_sections_tables_and_options() -> None:
 
 
 def test_its_figures_are_those_of_the_results() -> None:
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs" / "figures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    figures = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(figures)
+    figures = script("figures")
     assert "| `dbb` |" in CHINESE
     assert "| `repvgg_a0` |" in CHINESE
     assert figures.updated(CHINESE, "zh") == CHINESE

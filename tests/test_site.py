@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from support.scripts import script
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -113,11 +114,7 @@ def test_files_outside_of_docs_come_along(site: Path, pages: dict[Path, Page]) -
 
 def test_the_benchmarks_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DOCS))
-    spec = importlib.util.spec_from_file_location("make_benchmarks", DOCS / "make_benchmarks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("make_benchmarks")
     written = (DOCS / "benchmarks.md").read_text()
     assert "| `timm:repvgg_a0` |" in written
     assert module.page() == written, "run python docs/make_benchmarks.py"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from support.scripts import script
 
 DOCS = Path(__file__).parents[1] / "docs"
 # Rounding, and with it every measured figure, may differ on another machine; counts may not.
@@ -16,12 +17,7 @@ MEASURED = re.compile(r"\d+\.\d+(?:e[+-]\d+)?|^\d+(?= of \d+ held-out)", re.MULT
 
 @pytest.fixture(scope="module")
 def tour() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_tour", DOCS / "make_tour.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("make_tour")
 
 
 def test_it_runs_as_written_and_prints_what_stands_there(tour: ModuleType) -> None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def _generator():
-    spec = importlib.util.spec_from_file_location("make_dynamic", DOCS / "make_dynamic.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from support.scripts import DOCS, script
 
 
 def test_the_tables_are_what_would_be_written_now():
     page = (DOCS / "dynamic.md").read_text()
-    for name, written in (generator := _generator()).SECTIONS.items():
+    for name, written in (generator := script("make_dynamic")).SECTIONS.items():
         assert f"{generator.BEGIN.format(name)}\n{written()}\n{generator.END.format(name)}" in page, (
             "run python docs/make_dynamic.py"
         )

@@ -5,7 +5,6 @@ Every published number stands in docs/dynamic-networks.toml with its source, and
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -18,23 +17,13 @@ from torch import nn
 import convfold
 from convfold.dynamic import DynamicLayer, networks
 from convfold.zoo import import_torchvision
+from support.scripts import script
 
 DOCS = Path(__file__).parents[2] / "docs"
 LIST = tomllib.loads((DOCS / "dynamic-networks.toml").read_text())
 ENTRIES = {entry["title"]: entry for entry in LIST["network"]}
 
-
-def generator() -> Any:
-    path = DOCS / "make_dynamic_networks.py"
-    spec = importlib.util.spec_from_file_location("make_dynamic_networks", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PAGE = generator()
+PAGE = script("make_dynamic_networks")
 
 
 def on_meta(build: Any, **options: Any) -> nn.Module:

@@ -1,6 +1,5 @@
 """The page of the layers is what its generator writes now, and its examples run."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -9,17 +8,14 @@ import torch
 
 import convfold
 from convfold import layers
+from support.scripts import script
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "layers.md").read_text()
 
 
 def test_the_page_is_what_would_be_written_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("make_layers", DOCS / "make_layers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
+    generator = script("make_layers")
     (tmp_path / "layers.toml").write_bytes((DOCS / "layers.toml").read_bytes())
     monkeypatch.setattr(generator, "HERE", tmp_path)
     generator.main()

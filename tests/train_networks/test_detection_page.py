@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +14,7 @@ from convfold.errors import NotEqual
 from convfold.graph import example_inputs
 from convfold.transform.ship.same import Reference
 from support.detectors import drawn
+from support.scripts import script
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "detection.md").read_text()
@@ -90,9 +90,5 @@ def test_the_commands_run_as_written(
 
 
 def test_the_costs_before_a_fold_are_those_of_today() -> None:
-    spec = importlib.util.spec_from_file_location("make_detection", DOCS / "make_detection.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("make_detection")
     assert "\n".join((module.HEAD, *module.before())) in PAGE
