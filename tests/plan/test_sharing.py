@@ -242,3 +242,22 @@ def test_a_dropout_folds_through_in_eval_mode_only() -> None:
     kept = convfold.fold(model, X)
     assert [type(m) for m in kept] == [nn.ReLU, nn.BatchNorm2d, nn.Dropout, nn.Conv2d]
     assert not torch.equal(kept(X), kept(X)), "dropout is alive"
+
+
+class Along(nn.Module):
+    """A convolution, and a constant along the width, or along some axes, added to it."""
+
+    def __init__(self, out: int, *shape: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, out, 3, padding=1, bias=False)
+        self.register_buffer("along", torch.randn(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) + self.along
+
+
+@pytest.mark.parametrize(("out", "shape"), [(9, (9,)), (1, (9,)), (6, (9,)), (9, (9, 1)), (9, (9, 9)), (5, (5, 1, 9))])
+def test_a_constant_along_another_axis_is_no_bias_of_a_convolution(out: int, shape: tuple[int, ...]) -> None:
+    """As many channels as columns must not make it one either."""
+    model = seeded(Along(out, *shape))
+    assert relative(convfold.fold(model, X)(X), model(X)) <= 1e-12

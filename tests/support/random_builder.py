@@ -181,7 +181,7 @@ class Builder:
         return self.module(number, nn.Linear(inputs, out, bias=self.chance(0.6)))
 
     def scale(self, number: int) -> int:
-        """A factor or a shift: per channel, as a parameter or a buffer, or one number."""
+        """A factor or a shift: per channel, along other axes, as a parameter or a buffer, or one number."""
         rng, count = self.rng, self.channels(number)
         kind = rng.choice(["add", "sub", "mul", "mul", "div", "imul", "rsub", "neg", "number"])
         if kind == "neg":
@@ -193,6 +193,8 @@ class Builder:
             return self.one(how, [number], options=[rng.choice([2, -0.75, 1.5])], label=f"{how} number")
         shape = (count, 1, 1) if self.layouts[number] == "map" else (count,)
         shape = rng.choice([shape, shape, (1,), (1, *shape) if len(shape) > 1 else shape])
+        if self.chance(0.12):
+            shape = tuple(size if self.chance(0.5) else 1 for size in self.values[number].shape[1:])
         tensor = self.factor(*shape)
         name = self.hold(nn.Parameter(tensor) if self.chance(0.7) else tensor, "scale")
         kind = "mul" if kind == "imul" and not self.private(number) else kind

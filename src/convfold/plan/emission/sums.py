@@ -115,6 +115,7 @@ def spell_sum(
     terms = sorted(node.terms, key=lambda term: (not term.map.dense, term.map.kind == "scalar"))
     dense = terms[0].map.dense
     absorbed = shift if dense and not mapped else None
+    assert absorbed is None or node.axis in (None, terms[0].map.axis)
     shift_name = "" if shift is None or mapped or absorbed is not None else name(_shift(value, node))
     text = ""
     for position, term in enumerate(terms):

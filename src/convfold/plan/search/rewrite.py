@@ -147,7 +147,12 @@ def inline(
         else:
             done.append(Term(m, source))
     shift = None if not shifts else shifts[0] if len(shifts) == 1 else ShiftPlus(tuple(shifts))
-    return Linear(merge(done, size), shift, axis)
+    terms = merge(done, size)
+    along = {axis} if shift is not None and not shift.mapped and axis is not None else set()
+    # A convolution's own bias lies along its channels, and it has no other.
+    if along and {term.map.axis for term in terms if term.map.dense} - along:
+        raise refuse("a bias lies on another axis than the channels of the convolution that would take it")
+    return Linear(terms, shift, axis)
 
 
 def _add(shifts: list[Shift], axis: int | None, shift: Shift, at: int | None) -> int | None:
