@@ -66,8 +66,8 @@ def test_every_error_is_one_sentence_on_stderr(verb, capsys, error, sentence) ->
 
 
 def test_markup_in_an_error_is_not_read_as_markup(verb, capsys) -> None:
-    verb(raising(InvalidArgument("odd name", got="[bold]x[/]")))()
-    assert "[bold]x[/]" in capsys.readouterr().err
+    verb(raising(InvalidArgument("odd name", got="[bold]x[/] of net:x:")))()
+    assert "[bold]x[/] of net:x:" in capsys.readouterr().err
 
 
 def test_those_who_mend_it_get_the_traceback(verb, monkeypatch) -> None:

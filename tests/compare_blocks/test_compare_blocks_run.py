@@ -22,6 +22,7 @@ from convfold.studies.compare_blocks_run import (
     tuning_jobs,
 )
 from convfold.studies.compare_blocks_tasks import SETTINGS, Digits, TaskSettings, quick
+from convfold.studies.compare_contest import choose_rate
 from convfold.studies.compare_contest_data import parted_digits
 
 TINY = {task: replace(quick(of), length=1, width=4) for task, of in SETTINGS.items()}
@@ -103,6 +104,33 @@ def test_weights_that_are_not_finite_are_noticed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module.Digits, "fit", broken)
     assert "a weight is no longer finite" in job.run(lambda _: None)["diverged"]
+
+
+@pytest.mark.parametrize("tuning", [True, False])
+def test_weights_too_large_to_compute_with_are_noticed(tuning: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step is seen by no loss of training."""
+    real = Digits.fit
+
+    def broken(self: Digits, network: torch.nn.Module, *rest: object) -> object:
+        found = real(self, network, *rest)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.fill_(3e38)
+        return found
+
+    monkeypatch.setattr(module.Digits, "fit", broken)
+    found = RunJob(Run("deep", "plain", 0.1, tuning), 0, TINY["deep"]).run(lambda _: None)
+    assert "the loss is no longer finite" in found["diverged"]
+    assert not tuning or found["validation_loss"] is None
+    found.pop("weights", None)
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_rate_that_diverged_once_goes_before_one_that_always_did() -> None:
+    assert choose_rate({0.1: [2.0, None], 0.2: [None, None]}) == 0.1
+    assert choose_rate({0.1: [None, None], 0.2: [None, 2.0]}) == 0.2
+    assert choose_rate({0.1: [-20.0, -21.0], 0.2: [None, -30.0]}) == 0.1
+    assert choose_rate({0.2: [None], 0.1: [None]}) == 0.1
 
 
 def test_names_come_back_and_others_are_no_runs() -> None:

@@ -148,6 +148,8 @@ def test_limits_name_edges_what_diverged_and_what_is_left_out() -> None:
     results = made({})
     text = " ".join(limits(results))
     assert "more might help" not in text
+    assert "Plain (Dirac) has the identity in its kernels" in text
+    assert "Dirac" not in " ".join(limits(made({}, tasks=("digits",))))
     assert "diverged" not in text
     assert all(name in text for name in LEFT_OUT)
     assert "Left out by the call: acnet, ecb" in text

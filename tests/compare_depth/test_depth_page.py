@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 
 from convfold.studies.compare_contest import tuning_seeds
-from convfold.studies.compare_depth_arms import NETWORK, NetworkRun, Settings, arms_of
+from convfold.studies.compare_depth_arms import NETWORK, Settings, arms_of, network_run
 from convfold.studies.compare_depth_descent import recorded
 from convfold.studies.compare_depth_problems import TASKS
 from convfold.studies.compare_depth_results import SOLVED, Results
@@ -72,7 +73,7 @@ def made(seeds: int = 20, ratio: Mapping[str, float] | None = None, error: float
     for arm in arms_of(NETWORK):
         for seed in range(seeds):
             wrong = round(50 + 10 * draw.gauss(0, 0.3) + 10 * error * (arm == "depth4"))
-            runs[NetworkRun(arm, 0.1, False).name, seed] = {
+            runs[network_run(arm, 0.1, False).name, seed] = {
                 "initial_loss": 2.3,
                 "train_loss": [1.0, 0.5, 0.2],
                 "test_error": [0.5, 0.2, wrong / 1000],
@@ -113,7 +114,7 @@ def test_what_got_nowhere_counts_with_the_budget_and_is_counted() -> None:
     results = made(missed=3)
     one = results.comparisons[FAST, "depth4", "best"]
     assert one.reached == (17, 20)
-    assert results.values(FAST, "depth4", "best")[:3] == [math.log2(2000)] * 3
+    assert results.values(FAST, "depth4", "best")[:3] == [math.log2(SETTINGS.flat_steps)] * 3
     assert results.values(SLOW, "depth4", "best")[0] == math.log2(1000)
     assert results.values(OPEN, "depth4", "best")[0] == math.log2(300)
 
@@ -131,9 +132,9 @@ def test_a_solved_problem_is_not_compared_below_rounding(results: Results) -> No
 def test_sentences_tell_faster_from_slower_from_unresolved(results: Results) -> None:
     assert headline(results) == (
         "Each at its best learning rate, a linear chain of depth 2 to 4 needs fewer steps than one layer in 3 of 9 "
-        "comparisons, more in 3, and 3 are unresolved. It is faster only under: fourth power, small start, one output "
-        f"({_factors(results, FAST)} of the steps). In a small CNN on digits the test error is higher for depth 4, "
-        "beyond chance."
+        "comparisons, more in 3, and 3 are unresolved. Fewer are needed only under: fourth power, small start, one "
+        f"output (3 of 3); {_factors(results, FAST)} of the steps there. In a small CNN on digits the "
+        "test error is higher for depth 4, beyond chance."
     )
     assert list(groups(results)) == [
         "squared error, small start, 4 outputs",
@@ -160,7 +161,7 @@ def _factors(results: Results, task: str) -> str:
 def test_nothing_faster_is_not_said_to_be() -> None:
     text = headline(made(ratio={SLOW: 2.0}))
     assert "in 0 of 3 comparisons, more in 3, and 0 are unresolved." in text
-    assert "faster only" not in text
+    assert "needed only" not in text
     assert "not resolved from depth 1's for any chain" in text
 
 
@@ -181,6 +182,9 @@ def test_agreement_is_what_was_measured_over_what_was_predicted(results: Results
 
 def test_best_rates_at_the_end_of_the_grid_are_counted(results: Results) -> None:
     assert limits(results)[0] == "Of 240 best learning rates 240 are the least or the largest that were tried."
+    assert "The network's rate" not in " ".join(limits(results))
+    edge = replace(results, settings=replace(SETTINGS, network_rates=(0.1, 0.2)))
+    assert "The network's rate is the least or the largest that was tried for depth 1, depth 2" in limits(edge)[1]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "×0.50"), (12.3, "×12"), (0.0123, "×0.01"), (9.94, "×9.94")])

@@ -13,15 +13,15 @@ pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 
 from convfold.errors import UnknownName
-from convfold.studies.compare_depth import compared_jobs, tuning_jobs
+from convfold.studies.compare_depth import compared_jobs, network_jobs, sweep_jobs
 from convfold.studies.compare_depth_arms import (
     NETWORK,
     QUICK_TASKS,
-    NetworkRun,
     Settings,
     arms_of,
     chosen_tasks,
     entries_of,
+    network_run,
     quick,
     settings_of,
 )
@@ -127,21 +127,34 @@ def test_one_rate_for_all_is_the_one_that_misses_least_then_takes_fewest_steps_t
 
 
 def test_a_network_that_ranks_is_tested_folded() -> None:
-    found = NetworkJob(NetworkRun("depth3", 0.1, False), 0, SMALL).run(silent)
+    found = NetworkJob(network_run("depth3", 0.1, False), 0, SMALL).run(silent)
     assert len(found["train_loss"]) == SMALL.epochs
     assert found["final_loss"] < found["initial_loss"]
     assert found["folded_apart"] < 1e-4
     assert found["folded_parameters"] == 3738
-    tuned = NetworkJob(NetworkRun("expandnet", 0.1, True), 1000, SMALL).run(silent)
+    tuned = NetworkJob(network_run("expandnet", 0.1, True), 1000, SMALL).run(silent)
     assert set(tuned) == {"initial_loss", "validation_loss"}
 
 
 def test_a_network_that_diverges_is_told_and_counts_at_chance() -> None:
-    found = NetworkJob(NetworkRun("depth2", 1e10, False), 0, SMALL).run(silent)
+    found = NetworkJob(network_run("depth2", 1e10, False), 0, SMALL).run(silent)
     assert "no longer finite" in found["diverged"]
     assert found["final_loss"] == found["initial_loss"]
     assert found["wrong"] > 0.8 * found["test_images"]
-    assert NetworkJob(NetworkRun("depth2", 1e10, True), 0, SMALL).run(silent)["validation_loss"] is None
+    assert NetworkJob(network_run("depth2", 1e10, True), 0, SMALL).run(silent)["validation_loss"] is None
+
+
+@pytest.mark.parametrize("tuning", [True, False])
+def test_a_last_step_that_breaks_the_network_has_diverged_too(tuning: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(model: torch.nn.Module, *_: object) -> None:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(3e38)
+
+    monkeypatch.setattr("convfold.studies.compare_depth_runs.train", broken)
+    found = NetworkJob(network_run("depth2", 0.1, tuning), 0, SMALL).run(silent)
+    assert "no longer finite" in found["diverged"]
+    json.dumps(found, allow_nan=False)
 
 
 def test_tasks_are_chosen_by_names_and_patterns() -> None:
@@ -159,7 +172,8 @@ def test_every_job_has_a_name_with_settings_and_other_names_have_none() -> None:
     settings = Settings()
     entries = entries_of(chosen_tasks(None))
     rates = dict.fromkeys(arms_of(NETWORK), 0.1)
-    jobs = [*tuning_jobs(entries, settings), *compared_jobs(entries, rates, 2, settings)]
+    tuning = [*sweep_jobs(entries, settings), *(job for arm in rates for job in network_jobs(arm, settings))]
+    jobs = [*tuning, *compared_jobs(entries, rates, 2, settings)]
     assert len({(job.name, job.seed) for job in jobs}) == len(jobs)
     assert all(settings_of(name, settings) for name in {job.name for job in jobs})
     for name in (

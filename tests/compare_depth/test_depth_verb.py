@@ -79,6 +79,7 @@ def test_shards_make_their_runs_once_and_a_whole_collects_them(
         (["--shard", "3"], "this is no shard: got '3'"),
         (["--tasks", "network", "--shard", "1/6"], "there are more shards than work"),
         (["--seeds", "0"], "--seeds: it takes at least one: got 0"),
+        (["--seeds", "1001"], "--seeds: seeds from there on choose learning rates: got 1001, expected at most 1000"),
         (["--workers", "0"], "--workers: it takes at least one: got 0"),
         (["--tasks", "cats"], "--tasks: no task is called so: got 'cats'"),
         (["--out", "/proc/nowhere"], "cannot write"),

@@ -108,6 +108,23 @@ def wide(num_classes: int = 10) -> nn.Sequential:
     return tiny(7)
 
 
+class Indexed(nn.Module):
+    """Whole numbers among its buffers, as an attention's table of positions."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.inner = tiny(num_classes)
+        self.register_buffer("places", torch.arange(100))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)  # type: ignore[no-any-return]
+
+
+def indexed(num_classes: int = 10) -> Indexed:
+    """As timm's Swin."""
+    return Indexed(num_classes)
+
+
 class Twofold(nn.Module):
     """Scores, and in training those of a second head too."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ pytest.importorskip("sklearn")
 
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument, InvalidType, NotEqual
 from convfold.train import Session, Settings, building
+from convfold.train.images import digit_images
 from convfold.transform import expand
+from convfold.zoo import import_torchvision, load_model
 from support.training import TINY, pictures, tiny
 
 SHORT = Settings("digits", TINY, epochs=3, batch_size=128)
@@ -99,6 +102,24 @@ def test_pictures_of_many_sizes_need_a_size(tmp_path: Path) -> None:
     session.close()
     assert session.built.view.shape == (3, 10, 10)
     assert (session.built.view.augment, session.built.view.flip) == ("crop", True)
+
+
+def test_the_mode_is_chosen_for_the_share_of_one_process() -> None:
+    settings = replace(SHORT, expand="expandnet", batch_size=64, size=3)
+    alone, among = (building.build(settings, digit_images(), processes) for processes in (1, 64))
+    assert set(alone.modes.values()) == {"kernel"}
+    assert "feature" in among.modes.values()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "lraspp_mobilenet_v3_large"])
+def test_torchvisions_models_are_built_without_a_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    import_torchvision()
+    asked: list[str] = []
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda url, *_, **__: asked.append(url))
+    load_model(f"torchvision:{name}")
+    assert asked == []
 
 
 def test_only_blocks_without_batch_statistics_choose_a_mode() -> None:

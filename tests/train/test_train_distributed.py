@@ -59,6 +59,16 @@ def test_a_device_that_is_not_there() -> None:
             open_world(device="cuda", environment={})
 
 
+def test_a_process_without_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    environment = RUN | {"RANK": "5", "WORLD_SIZE": "6", "LOCAL_RANK": "1"}
+    with pytest.raises(
+        InvalidArgument, match=r"process 5: there are more processes than GPUs: got 1 GPUs.*--nproc-per-"
+    ):
+        open_world(environment=environment)
+
+
 def test_processes_that_do_not_meet_have_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: object, **__: object) -> None:
         raise RuntimeError("the client socket has timed out")
@@ -180,6 +190,14 @@ def test_alone_a_synchronised_norm_is_the_norm() -> None:
 
 def test_a_norm_of_another_class_is_left_and_named() -> None:
     assert synchronise(nn.Sequential(Own(3), nn.BatchNorm2d(3))) == ["0"]
+
+
+def test_a_norm_with_two_names_is_one_norm_still() -> None:
+    norm = nn.BatchNorm2d(3)
+    model = nn.Sequential(norm, nn.Conv2d(3, 3, 1), norm)
+    assert synchronise(model) == []
+    assert type(model[0]) is SyncedNorm
+    assert model[2] is model[0]
 
 
 def test_timms_norms_are_known() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +16,10 @@ from support.training import pictures
 
 pytest.importorskip("PIL")
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from convfold.errors import FileProblem, InvalidArgument
+from convfold.train import World
 from convfold.train.images import digit_images
 from convfold.train.picture_file import pixels, read_picture
 from convfold.train.pictures import folder_images
@@ -41,6 +46,18 @@ def test_a_test_part_of_its_own_is_taken(tmp_path: Path, test: str) -> None:
     images = folder_images(tmp_path)
     assert (len(images.train), len(images.test)) == (12, 4)
     assert all(test in path.parts for path in images.test.files)
+
+
+def test_of_two_test_parts_the_one_for_validation_is_taken(tmp_path: Path) -> None:
+    """The other one may have no labels, as ImageNet's."""
+    pictures(tmp_path / "train")
+    pictures(tmp_path / "val", count=2)
+    pictures(tmp_path / "test" / "unlabelled", ("one",))
+    assert all("val" in path.parts for path in folder_images(tmp_path).test.files)
+
+
+def test_a_class_may_be_named_train(tmp_path: Path) -> None:
+    assert folder_images(pictures(tmp_path, ("bus", "train"))).classes == ("bus", "train")
 
 
 def test_pixels_are_those_of_the_file(tmp_path: Path) -> None:
@@ -90,6 +107,54 @@ def test_what_cannot_be_read_is_counted_and_named(tmp_path: Path) -> None:
     assert not {"cat/1.png"} & {str(p.relative_to(tmp_path)) for p in (*images.train.files, *images.test.files)}
 
 
+def test_a_link_to_nothing_is_a_picture_that_cannot_be_read(tmp_path: Path) -> None:
+    pictures(tmp_path, count=8)
+    (tmp_path / "cat" / "link.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "dog" / "folder.png").mkdir()
+    with pytest.raises(FileProblem, match=r"1 picture cannot be read .*got cat/link.png\. Mend them"):
+        folder_images(tmp_path)
+    assert folder_images(tmp_path, skip=True).left_out == ("cat/link.png",)
+
+
+def test_other_pixels_in_files_of_the_same_size_are_another_data_set(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    one, other = Image.new("RGB", (12, 12), 1), Image.new("RGB", (12, 12), 2)
+    one.save(tmp_path / "cat" / "a.bmp")
+    before = folder_images(tmp_path).fingerprint
+    assert folder_images(tmp_path).fingerprint == before
+    other.save(tmp_path / "cat" / "a.bmp")
+    assert folder_images(tmp_path).fingerprint != before
+
+
+def test_reading_in_threads_leaves_warnings_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that silence warnings and overlap would end in silence for everybody."""
+    pictures(tmp_path, count=2)
+    both, plain = threading.Barrier(2), ImageOps.exif_transpose
+    order = iter((0.0, 0.2, 0.0, 0.2))
+
+    def slowly(picture: Image.Image) -> Image.Image:
+        both.wait(10)
+        time.sleep(next(order))
+        return plain(picture)
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", slowly)
+    monkeypatch.setattr("convfold.train.pictures._THREADS", 2)
+    before = list(warnings.filters)
+    folder_images(tmp_path)
+    assert list(warnings.filters) == before
+
+
+def test_readers_beside_keep_no_pictures_that_nobody_asks_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = folder_images(pictures(tmp_path)).train
+    with monkeypatch.context() as beside:
+        beside.setattr("convfold.train.images.get_worker_info", lambda: object())
+        first = part.picture(0)
+    assert part.picture(0) is not first
+    assert part.picture(0) is part.picture(0)
+
+
 def test_a_picture_that_is_spoilt_later_has_a_sentence(tmp_path: Path) -> None:
     images = folder_images(pictures(tmp_path))
     images.train.files[0].write_bytes(b"spoilt")
@@ -118,6 +183,13 @@ def _different(folder: Path) -> Path:
     return folder
 
 
+def _untested(folder: Path) -> Path:
+    pictures(folder / "train")
+    pictures(folder / "checking")
+    (folder / "train" / "README.txt").write_text("where they come from")
+    return folder
+
+
 def _spoilt(folder: Path) -> Path:
     pictures(folder)
     for path in (folder / "dog").iterdir():
@@ -138,12 +210,29 @@ def _spoilt(folder: Path) -> Path:
             "classes have too few pictures that can be read in train: got cat, dog",
         ),
         (_spoilt, "classes have too few pictures that can be read in train: got dog"),
+        (
+            _untested,
+            "there is no test part beside train: got checking, expected val, valid, .*Name it so, or give .*train to",
+        ),
         (_different, "the classes of train and test differ: got only in train: c; only in val: d"),
     ],
 )
 def test_folders_that_are_no_data_set(tmp_path: Path, make, sentence: str) -> None:
     with pytest.raises((FileProblem, InvalidArgument), match=sentence):
         folder_images(make(tmp_path), skip=True)
+
+
+class Two(World):
+    """Another process beside this one, that has other files."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, f"{value}!" if isinstance(value, str) else value]
+
+
+def test_processes_that_see_different_pictures(tmp_path: Path) -> None:
+    sentence = "the processes see different pictures: got process 1 has other files than process 0"
+    with pytest.raises(FileProblem, match=sentence):
+        folder_images(pictures(tmp_path), world=Two())
 
 
 def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
@@ -162,4 +251,8 @@ def test_the_digits_are_those_of_the_plain_loop() -> None:
     shown = (images.train.stored / images.white - mean) / std
     assert torch.allclose(shown, data.train_x, atol=1e-6)
     assert torch.equal(images.test.labels, data.test_y)
+    with pytest.raises(
+        InvalidArgument, match=r"test_fraction: the test part must be a true part: got 1\.0, expected 0 <"
+    ):
+        digits(0, 1.0)
     assert math.isclose(float(shown.std()), 1, abs_tol=1e-3)

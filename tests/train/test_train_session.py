@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from support.training import TINY
+from support.training import TINY, pictures
 
 pytest.importorskip("sklearn")
 
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument, InvalidType
-from convfold.train import Session, Settings, learner
+from convfold.train import Session, Settings, World, learner
+from convfold.train.images import Part
 
 SHORT = Settings("digits", TINY, epochs=3, batch_size=128)
 
@@ -41,6 +45,14 @@ def run(settings: Settings, out: Path, *, kill: tuple[int, int] | None = None, *
         return {}
     finally:
         session.close()
+
+
+def elsewhere(self: World, action: Callable[[], object]) -> object:
+    """`World.agree` as a process other than the first leaves it: without a word."""
+    try:
+        return action()
+    except ConvfoldError:
+        sys.exit(2)
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -127,6 +139,27 @@ def test_a_resume_with_other_settings_prints_the_difference(tmp_path: Path) -> N
         Session(replace(SHORT, split_seed=1), tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(
+    "more", [{"precision": "fp16"}, {"channels": 3}, {"epochs": 1, "batch_size": 10, "accumulate": 3}]
+)
+def test_bad_input_is_said_by_the_first_process_alone(
+    more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "agree", elsewhere)
+    with pytest.raises(SystemExit):
+        Session(replace(SHORT, **more), tmp_path)
+
+
+def test_processes_of_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(self: World, value: Any) -> list[Any]:
+        return [value, value | {"seed": 7} if isinstance(value, dict) else value]
+
+    monkeypatch.setattr(World, "gather", gather)
+    sentence = "process 1: the processes were started with other settings: got seed 0 -> 7, expected the same command"
+    with pytest.raises(InvalidArgument, match=sentence):
+        Session(SHORT, tmp_path)
+
+
 def test_a_checkpoint_of_another_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(SHORT, tmp_path, kill=(1, 1))
     monkeypatch.setattr("support.training.tiny", lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
@@ -142,23 +175,6 @@ def test_other_versions_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     told: list[str] = []
     Session(SHORT, tmp_path, resume=True, tell=told.append).close()
     assert told[0].startswith("not all is as it was when the training was begun, last bits may differ: machine ")
-
-
-def test_two_trainings_do_not_write_in_one_folder(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl")
-    first = Session(SHORT, tmp_path)
-    with pytest.raises(FileProblem, match=r"another training writes here\. Wait for it, or choose another folder"):
-        Session(SHORT, tmp_path, resume=True)
-    first.close()
-    Session(SHORT, tmp_path, resume=True).close()
-
-
-def test_what_a_kill_left_half_written_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".checkpoint-123.safetensors").write_bytes(b"half")
-    (tmp_path / ".mine").write_text("kept")
-    Session(SHORT, tmp_path).close()
-    assert not (tmp_path / ".checkpoint-123.safetensors").exists()
-    assert (tmp_path / ".mine").exists()
 
 
 def spoil_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,14 +219,52 @@ def test_weights_that_the_last_step_spoils_are_not_kept(tmp_path: Path, monkeypa
     assert not (tmp_path / "checkpoint.safetensors").exists()
 
 
-def test_a_model_with_two_outputs_in_training_has_a_sentence(tmp_path: Path) -> None:
-    session = Session(replace(SHORT, model="support.training:twofold"), tmp_path)
-    with pytest.raises(InvalidType, match="in training the model gives more than scores: got tuple"):
+@pytest.mark.parametrize("what", ["loss", "weights"])
+def test_what_is_not_finite_is_said_by_the_first_process_alone(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(SHORT, tmp_path)
+    monkeypatch.setattr(World, "agree", elsewhere)
+    if what == "loss":
+        spoil_after(4, monkeypatch)
+    else:
+        monkeypatch.setattr(session.learner, "_step", lambda *_: session.learner.core[0].weight.data.fill_(math.inf))
+    with pytest.raises(SystemExit):
         session.train()
     session.close()
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(FileProblem, match="cannot write"):
-        Session(SHORT, tmp_path / "file")
+def test_an_average_leaves_whole_numbers_alone(tmp_path: Path) -> None:
+    weights = run(replace(SHORT, model="support.training:indexed", ema=0.9), tmp_path)
+    assert torch.equal(weights["places"], torch.arange(100))
+
+
+def test_more_processes_than_images_to_test_on_test_each_once(tmp_path: Path) -> None:
+    session = Session(SHORT, tmp_path)
+    session.close()
+    few = Part(session.images.test.labels[:3], 1, session.images.test.stored[:3])
+    alone = session.learner.predictions(session.learner.core, few)
+    shares = []
+    for rank in range(5):
+        session.learner.world = World(rank, 5)
+        shares.append(session.learner.predictions(session.learner.core, few))
+    assert [len(share) for share in shares] == [1, 1, 1, 0, 0]
+    assert torch.equal(torch.cat(shares), alone)
+
+
+def test_a_model_with_two_outputs_in_training_has_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidType, match="in training the model gives more than scores: got tuple"):
+        Session(replace(SHORT, model="support.training:twofold"), tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_is_spoilt_while_training_has_a_sentence(tmp_path: Path, workers: int) -> None:
+    pytest.importorskip("PIL")
+    settings = Settings(str(pictures(tmp_path / "data")), "support.training:coloured", 1, batch_size=4)
+    session = Session(settings, tmp_path / "out", workers=workers)
+    for path in session.images.train.files:
+        path.write_bytes(b"spoilt")
+    with pytest.raises(FileProblem) as caught:
+        session.train()
+    session.close()
+    assert re.fullmatch(r"\S+png: this is no picture that can be read \([^()]+\)\.", str(caught.value))

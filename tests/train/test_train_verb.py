@@ -19,6 +19,7 @@ pytest.importorskip("sklearn")
 
 from convfold import expand, load_plan
 from convfold.cli import run
+from convfold.report.training_curves import training_curves
 from convfold.train import Session, Settings
 
 SHORT = ["digits", "--model", TINY, "--epochs", "2", "--batch-size", "128"]
@@ -63,20 +64,27 @@ def test_digits_end_as_files_that_agree(tmp_path: Path, capfd: pytest.CaptureFix
 
 def test_a_folder_of_pictures_with_logs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = pictures(tmp_path / "pets", count=8)
-    (folder / "cat" / "bad.png").write_bytes(b"no picture")
+    (folder / "cat" / "a:dog:.png").write_bytes(b"no picture")
     words = ["train", str(folder), "--model", "support.training:coloured", "--epochs", "2", "--batch-size", "6"]
     assert run([*words, "--out", str(tmp_path / "out")]) == 2
     assert "1 picture cannot be read" in said(capfd)
     assert not list((tmp_path / "out").glob("*.safetensors"))
     assert run([*words, "--out", str(tmp_path / "out"), "--bad-pictures", "skip", "--ema", "0.9"]) == 0
     text = said(capfd)
-    assert "1 picture cannot be read and is left out: cat/bad.png" in text
+    assert "1 picture cannot be read and is left out: cat/a:dog:.png" in text
     assert "shown as 3x12x12; augmentation shift and flips" in text
     assert json.loads((tmp_path / "out" / "result.json").read_text())["input"]["classes"] == ["cat", "dog"]
     if find_spec("tensorboard"):
         assert any((tmp_path / "out" / "tensorboard").iterdir())
     if find_spec("matplotlib"):
         assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_title_is_no_formula(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    record = {"epoch": 1, "train_loss": 1.0, "train_error": 0.5, "test_error": 0.5, "learning_rate": 0.1}
+    training_curves(tmp_path / "c.png", r"pictures of $\money_^$", [record], None)
+    assert (tmp_path / "c.png").stat().st_size
 
 
 def test_a_resume_says_where_it_is_and_a_second_begin_is_refused(

@@ -70,7 +70,7 @@ app.add_typer(bench.app)
 
 
 def _complain(sentence: str) -> int:
-    Console(stderr=True, soft_wrap=True).print(f"convfold: {sentence}", markup=False, highlight=False)
+    Console(stderr=True, soft_wrap=True).print(f"convfold: {sentence}", emoji=False, markup=False, highlight=False)
     return FAILED
 
 

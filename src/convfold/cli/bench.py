@@ -85,7 +85,7 @@ class _Study:
         for table in tables:
             self.console.print(table)
         for label, reason in self.skipped.items():
-            self.console.print(f"left out: {label} ({reason})", markup=False, highlight=False)
+            self.console.print(f"left out: {label} ({reason})", emoji=False, markup=False, highlight=False)
         if self.out is None:
             return
         with one_thread():
@@ -99,7 +99,7 @@ class _Study:
             "skipped": self.skipped,
         }
         write_text(self.out, json.dumps(record, indent=1) + "\n")
-        self.console.print(f"saved: {self.out}", markup=False, highlight=False)
+        self.console.print(f"saved: {self.out}", emoji=False, markup=False, highlight=False)
 
 
 def _start(

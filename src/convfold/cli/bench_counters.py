@@ -51,11 +51,11 @@ def counters(
     wide = console if console.is_terminal else Console(width=WIDE)
     wide.print(_table(study))
     for line in _sentences(study):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, emoji=False, markup=False, highlight=False, soft_wrap=True)
     options = [*(["--tools", tools] if tools else []), *(["--speed"] if speed else [])]
     command = shlex.join(["convfold", "bench", "counters", *options])
     write_text(out, json.dumps({"command": command, **study.to_dict()}, indent=1) + "\n")
-    console.print(f"saved: {out}", markup=False, highlight=False)
+    console.print(f"saved: {out}", emoji=False, markup=False, highlight=False)
     return 0 if study.counts("convfold")["exact"] == len(study.answers) else 1
 
 

@@ -57,7 +57,7 @@ def device(
     wide = console if console.is_terminal else Console(width=_WIDE)
     wide.print(_table(measured))
     for sentence in (headline(measured), *answer(measured)):
-        console.print(sentence, markup=False, highlight=False)
+        console.print(sentence, emoji=False, markup=False, highlight=False)
     written = [kept]
     if out is not None:
         measured.save(out)
@@ -66,7 +66,7 @@ def device(
         write_text(report, render(page(measured, _command(name, threads, quick))))
         written.append(report)
     for path in written:
-        console.print(f"saved: {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"saved: {path}", emoji=False, markup=False, highlight=False, soft_wrap=True)
 
 
 def _command(name: str, threads: int | None, quick: bool) -> str:

@@ -60,8 +60,8 @@ def dynamic(
     for way in PASSES:
         wide.print(_table(way, [result for result in results if result.way == way]))
     for line in _sentences(results):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"saved: {out}", markup=False, highlight=False)
+        console.print(line, emoji=False, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"saved: {out}", emoji=False, markup=False, highlight=False)
     return 0 if all(result.within and _is_lean(result) for result in results) else 1
 
 

@@ -37,7 +37,7 @@ def onnx(
 
     def tell(name: str, result: dict[str, Any]) -> None:
         said = "; ".join(broken(result)) or "fine"
-        console.print(f"{name}: {said}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name}: {said}", emoji=False, markup=False, highlight=False, soft_wrap=True)
 
     with console.status("onnx"):
         results = bench_onnx(names, OnnxSetting(seed, rounds, batch, latency), output_folder(out), tell)

@@ -56,7 +56,7 @@ def zoo(
         said = "; ".join(violations(result)) or "fine"
         status.update(f"zoo: {left} of {len(names)} models left")
         line = f"{_short(name)}: {said} ({result['wall_seconds']:g} s)"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, emoji=False, markup=False, highlight=False, soft_wrap=True)
 
     with console.status(f"zoo: {len(names)} models") as status:
         results = bench_zoo(run, tell)
@@ -64,7 +64,7 @@ def zoo(
     wide = console if console.is_terminal else Console(width=WIDE)
     wide.print(_table(results))
     summary = summarise(results)
-    console.print(str(summary), markup=False, highlight=False, soft_wrap=True)
+    console.print(str(summary), emoji=False, markup=False, highlight=False, soft_wrap=True)
     return 1 if summary.broken else 0
 
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -34,9 +33,7 @@ _conv.command("conv")(conv)
 class CostCommand(TyperCommand):
     """``cost MODEL``; and ``cost conv``, a command of its own: no model is called conv."""
 
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the one that is meant."""
         if args[:1] == ["conv"]:
             command = typer.main.get_command(_conv)

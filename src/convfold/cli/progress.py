@@ -51,4 +51,4 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 
             yield begin
     for sentence in dict.fromkeys(str(warning.message) for warning in caught):
-        Console(stderr=True, soft_wrap=True).print(f"convfold: {sentence}", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"convfold: {sentence}", emoji=False, markup=False, highlight=False)

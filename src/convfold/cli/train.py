@@ -6,7 +6,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
@@ -24,9 +23,7 @@ _sr.command("sr")(train_sr)
 class TrainCommand(TyperCommand):
     """``train DATA``; and ``train sr``, a command of its own: a folder of that name is ./sr."""
 
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the one that is meant."""
         if args[:1] == ["sr"]:
             command = typer.main.get_command(_sr)
@@ -103,9 +100,12 @@ def train(
     ] = KernelMode.AUTO,
     batch_size: Annotated[int, _option(_STEPS, help="Images per step, over all processes.")] = 64,
     accumulate: Annotated[int, _option(_STEPS, help="Parts that a step is computed in, one after another.")] = 1,
-    optimiser: Annotated[Optimiser, _option(_STEPS, "--optimiser", "--optimizer")] = Optimiser.SGD,
+    optimiser: Annotated[
+        Optimiser, _option(_STEPS, "--optimiser", "--optimizer", help="SGD has momentum 0.9.")
+    ] = Optimiser.SGD,
     learning_rate: Annotated[
-        float | None, _option(_STEPS, "--learning-rate", "--lr", show_default="0.05; adamw 0.001")
+        float | None,
+        _option(_STEPS, "--learning-rate", "--lr", help="At its highest.", show_default="0.05; adamw 0.001"),
     ] = None,
     weight_decay: Annotated[
         float | None, _option(_STEPS, help="On kernels alone.", show_default="0.0001; adamw 0.05")
@@ -153,31 +153,31 @@ def train(
     `convfold train sr` trains super-resolution: `convfold train sr --help`.
     """
     settings = Settings(
-        data,
-        model,
-        epochs,
-        seed,
-        expand,
-        None if weights is None else str(weights),
-        new_head,
-        batch_size,
-        accumulate,
-        optimiser.value,
-        learning_rate,
-        weight_decay,
-        warmup_epochs,
-        label_smoothing,
-        ema,
-        precision.value,
-        channels_last,
-        kernel_mode.value,
-        augment.value,
-        flip,
-        size,
-        channels,
-        test_fraction,
-        split_seed,
-        bad_pictures.value,
+        data=data,
+        model=model,
+        epochs=epochs,
+        seed=seed,
+        expand=expand,
+        weights=None if weights is None else str(weights),
+        new_head=new_head,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        optimiser=optimiser.value,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup_epochs=warmup_epochs,
+        label_smoothing=label_smoothing,
+        ema=ema,
+        precision=precision.value,
+        channels_last=channels_last,
+        kernel_mode=kernel_mode.value,
+        augment=augment.value,
+        flip=flip,
+        size=size,
+        channels=channels,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+        bad_pictures=bad_pictures.value,
     )
     outcome = train_images(settings, Options(out, resume, world_size, device, workers, tensorboard), Console())
     return 0 if outcome is None or outcome.equal else 1

@@ -105,7 +105,7 @@ def _show(console: Console, results: Results, out: Path) -> None:
             table.add_row(arm, f"{rate:g}", *values, *compared)
     console.print(table)
     for sentence in [headline(results), *(verdicts(results) if len(results.seeds) > 1 else [])]:
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        console.print(sentence, highlight=False, emoji=False, markup=False, soft_wrap=True)
     first = next(iter(results.files.values()))
     for name, place in (("Report", "report.html"), ("Pictures", "pictures"), ("ONNX files", "models")):
         console.print(f"{name}: {out / place}", highlight=False, soft_wrap=True)

@@ -74,4 +74,6 @@ def upscale(
     large = enlarged(opened, enlarger, tile)
     save_picture(large, target)
     before, after = ("x".join(map(str, one.values.shape[:0:-1])) for one in (opened, large))
-    Console().print(f"{target}: {before} -> {after}, by {model}", highlight=False, markup=False, soft_wrap=True)
+    Console().print(
+        f"{target}: {before} -> {after}, by {model}", highlight=False, emoji=False, markup=False, soft_wrap=True
+    )

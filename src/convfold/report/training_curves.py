@@ -31,7 +31,7 @@ def training_curves(path: Path, title: str, records: Sequence[Mapping[str, Any]]
     shape: dict[str, Any] = {"linewidth": 1.6, "marker": "o" if len(epochs) <= _POINTS else "", "markersize": 3}
     with mpl.rc_context(style):
         figure = Figure(figsize=(10.5, 3.3), layout="constrained")
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
         loss, error, rate = figure.subplots(1, 3)
         loss.plot(epochs, [record["train_loss"] for record in records], color=_LIGHT, **shape)
         loss.set_ylabel("training loss")

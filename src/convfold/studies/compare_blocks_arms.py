@@ -60,7 +60,7 @@ def arms_of(task: str, names: Sequence[str]) -> dict[str, Arm]:
     """The arms of a task by name, for these blocks: plain first, then controls, then blocks."""
     own = [name for name in names if name not in STARTS_AS_PLAIN]
     if task == "deep":
-        plain = [_plain(), _he(), Arm(DIRAC, "plain (Dirac)", "dirac", reference=HE)]
+        plain = [_plain(), _he(), Arm(DIRAC, "plain (Dirac)", "dirac")]
         equal = [_equal(name, HE, (DIRAC,), " from He") for name in names]
         return _by_name([*plain, *map(_scale, own), *equal, *(_own(name, (_scaled(name), HE, DIRAC)) for name in own)])
     if task == "sr":

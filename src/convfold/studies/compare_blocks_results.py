@@ -97,9 +97,8 @@ class Results:
         for task in self.tasks:
             for arm in self.block_arms(task):
                 for control in arm.controls:
-                    if control != arm.reference:
-                        keys[task, control, arm.reference] = None
-                        keys[task, arm.name, control] = None
+                    keys[task, control, arm.reference] = None
+                    keys[task, arm.name, control] = None
         return {question: self._family(question, list(keys)) for question in (END, EARLY)}
 
     def _family(self, question: str, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], Pair]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -138,7 +139,8 @@ class RunJob:
             trained = Trained([found["initial_loss"]])
             found["diverged"] = str(error)
         if self.what.tuning:
-            return {"validation_loss": task.validation_loss(network, self.seed)}
+            loss = task.validation_loss(network, self.seed)
+            return {"validation_loss": loss if math.isfinite(loss) else None}
         found["trained_seconds"] = time.process_time() - began
         return {**found, **self.after(network, trained)}
 
@@ -161,6 +163,9 @@ class RunJob:
         trained = self.task.fit(network, self.what.rate, self.seed, self.what.tuning, tell)
         if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
             raise ConvfoldError("a weight is no longer finite", where=str(self), hint="Lower the learning rate.")
+        # The last step is seen by no loss of training: weights may be finite and too large to compute with.
+        if not math.isfinite(self.task.training_loss(network, self.seed)):
+            raise ConvfoldError("the loss is no longer finite", where=str(self), hint="Lower the learning rate.")
         return trained
 
     def after(self, network: nn.Module, trained: Trained) -> dict[str, Any]:

@@ -19,8 +19,8 @@ __all__ = ["overview", "task_section"]
 _LEGEND = [
     "Real: resolved from plain after the correction and, to the same side, from every control of initial scale (for "
     "harm: from plain at the block's own initial scale, where that is not plain's).",
-    "Initial scale: resolved from plain, but a plain network that differs in its initial scale alone is so too, "
-    "to the same side, and at 95% less than half of the effect is left between that network and the block.",
+    "Initial scale: resolved from plain, but a plain network of another initial scale is so too, to the same side, "
+    "and at 95% less than half of the effect is left between that network and the block.",
     "Scale not excluded: resolved from plain, and neither of these two.",
     "Unresolved: not resolved from plain. That is no proof of equality; what is excluded stands with each task.",
 ]
@@ -108,11 +108,11 @@ def _claims(results: Results, question: str, task: str, what: str) -> Table:
             v = verdict(results, question, task, arm)
             row += [results.arm(task, arm.reference).label, *_figures(v.claim, question), KINDS[v.kind]]
         else:
-            row += [""] * 8
+            row += [""] * 5
         rows.append(row)
     seeds = results.settings[task].seeds
     caption = (
-        f"Means over {seeds} seeds; d_z: mean of the paired differences over their deviation; Holm over "
+        f"Means over {seeds} seeds, 95% intervals; d_z: paired differences, mean over deviation; Holm over "
         f"{len(results.claims[question])} comparisons of blocks with their references"
     )
     return Table(["arm", what, "minus", *_COLUMNS, "verdict"], rows, caption)
@@ -128,21 +128,15 @@ def _scales(results: Results, question: str, task: str) -> Table:
     return Table(["arm", "minus", *_COLUMNS], rows, caption)
 
 
-_COLUMNS = ("difference", "95% interval", "d_z", "95% interval", "p", "p (Holm)")
+_COLUMNS = ("difference", "d_z", "p (Holm)")
 
 
 def _figures(pair: Pair, question: str) -> list[str]:
     found, effect = pair.difference, pair.effect
     ends = (
-        "–"
+        ""
         if found.low is None or found.high is None
-        else " to ".join(number(end, question) for end in (found.low, found.high))
+        else f" ({number(found.low, question)} to {number(found.high, question)})"
     )
-    return [
-        number(found.mean, question),
-        ends,
-        "–" if effect.value is None else signed(effect.value),
-        interval_text(effect.low, effect.high),
-        p_text(found.p),
-        p_text(found.adjusted),
-    ]
+    size = "–" if effect.value is None else f"{signed(effect.value)} ({interval_text(effect.low, effect.high)})"
+    return [number(found.mean, question) + ends, size, p_text(found.adjusted)]

@@ -22,8 +22,8 @@ class Verdict:
 
     * "open": not resolved from its reference after the correction.
     * "real": resolved from its reference and, to the same side, from each control that could explain it.
-    * "scale": resolved from its reference, but a plain network that differs in its initial scale alone is so too, to
-      the same side, and the block is not resolved beyond it: at 95% less than half of the effect is left.
+    * "scale": resolved from its reference, but a plain network of another initial scale is so too, to the same
+      side, and the block is not resolved beyond it: at 95% less than half of the effect is left.
     * "unclear": resolved from its reference, and neither of these.
 
     A gain could be explained by any plain network of another initial scale, harm only by plain at the block's own:

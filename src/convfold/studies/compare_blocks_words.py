@@ -137,6 +137,15 @@ def _unclear(results: Results, question: str, task: str, v: Verdict) -> str:
     )
 
 
+def _dirac(results: Results) -> list[str]:
+    if "deep" not in results.tasks:
+        return []
+    return [
+        "Plain (Dirac) has the identity in its kernels, so more than another scale: what it accounts for is "
+        "initialisation in that wider sense."
+    ]
+
+
 def limits(results: Results) -> list[str]:
     """What the data does not show."""
     edges = [
@@ -173,6 +182,7 @@ def limits(results: Results) -> list[str]:
         "Initial scale is that of each layer's output. A block that starts at plain's function and scale still takes "
         "other steps at one learning rate; the rate is tuned, but the metric that a block gives to its kernel is what "
         "is compared, not removed.",
+        *_dirac(results),
         "The test images are the same for every seed: intervals are about new seeds, and for the small training set "
         "about other images to train on, not about new test images.",
         "An interval is not corrected for the number of comparisons, a p-value is.",

@@ -20,9 +20,11 @@ __all__ = [
     "TuningJob",
     "check_call",
     "choose_rate",
+    "mean_validation",
     "play",
     "say_log",
     "tuning_seeds",
+    "validation",
     "versions",
 ]
 
@@ -88,12 +90,12 @@ def tuning_seeds(count: int) -> range:
 def choose_rate(losses: Mapping[float, Sequence[float | None]]) -> float:
     """The rate with the least mean validation loss; one that ever diverged (None) only if all did.
 
-    Of equal rates the lower.
+    Then the one that diverged least often counts first; of equal rates the lower.
     """
 
-    def rank(rate: float) -> tuple[bool, float, float]:
+    def rank(rate: float) -> tuple[int, float, float]:
         values = [value for value in losses[rate] if value is not None]
-        return len(values) < len(losses[rate]), sum(values) / max(len(values), 1), rate
+        return len(losses[rate]) - len(values), sum(values) / max(len(values), 1), rate
 
     return min(losses, key=rank)
 
@@ -108,6 +110,13 @@ def check_call(
     for name, number in (("--seeds", seeds), ("--workers", workers)):
         if number is not None and number < 1:
             raise InvalidArgument("it takes at least one", where=name, got=number, expected="1 or more")
+    if seeds > FIRST_TUNING_SEED:
+        raise InvalidArgument(
+            "seeds from there on choose learning rates",
+            where="--seeds",
+            got=seeds,
+            expected=f"at most {FIRST_TUNING_SEED}",
+        )
     # An arm on a task is one shard's: its learning rate is chosen from its own runs.
     if shard is not None and shard.count > entries:
         raise InvalidArgument(
@@ -147,15 +156,16 @@ def play(
     tuning = {entry: tuning_jobs(entry) for entry in entries}
     every = [job for jobs in tuning.values() for job in jobs]
     do(every, runs, console, "Choosing learning rates", workers)
-    seen = {entry: _validation(jobs, runs) for entry, jobs in tuning.items()}
+    seen = {entry: validation(jobs, runs) for entry, jobs in tuning.items()}
     rates = {entry: choose_rate(found) for entry, found in seen.items()}
     ranking = ranking_jobs(rates)
     do(ranking, runs, console, "Training to be ranked", workers)
-    means = {entry: {rate: _mean(losses) for rate, losses in found.items()} for entry, found in seen.items()}
+    means = {entry: mean_validation(found) for entry, found in seen.items()}
     return Played(rates, means, runs.results, len(every) + len(ranking))
 
 
-def _validation(jobs: Sequence[TuningJob], runs: Runs) -> dict[float, list[float | None]]:
+def validation(jobs: Sequence[TuningJob], runs: Runs) -> dict[float, list[float | None]]:
+    """By rate the validation losses of finished tuning runs, seed by seed; None where one diverged."""
     found: dict[float, list[float | None]] = {}
     finished = runs.results
     for job in jobs:
@@ -163,9 +173,13 @@ def _validation(jobs: Sequence[TuningJob], runs: Runs) -> dict[float, list[float
     return found
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+def mean_validation(found: Mapping[float, Sequence[float | None]]) -> dict[float, float | None]:
+    """By rate the mean of its losses; None where a run diverged."""
+    means: dict[float, float | None] = {}
+    for rate, losses in found.items():
+        known = [loss for loss in losses if loss is not None]
+        means[rate] = sum(known) / len(known) if len(known) == len(losses) else None
+    return means
 
 
 def versions() -> dict[str, str]:

@@ -14,14 +14,23 @@ from rich.console import Console
 
 from convfold.files import write_text
 from convfold.report import render
-from convfold.studies.compare_contest import Entry, check_call, choose_rate, say_log, tuning_seeds, versions
+from convfold.studies.compare_contest import (
+    Entry,
+    check_call,
+    choose_rate,
+    mean_validation,
+    say_log,
+    tuning_seeds,
+    validation,
+    versions,
+)
 from convfold.studies.compare_depth_arms import (
     NETWORK,
     QUICK_TASKS,
-    NetworkRun,
     Settings,
     chosen_tasks,
     entries_of,
+    network_run,
     quick,
     settings_of,
 )
@@ -79,10 +88,11 @@ def compare_depth(options: Options, console: Console) -> Results | None:
     runs = Runs(Path(options.out), lambda name: settings_of(name, settings), options.shard)
     try:
         say_log(console, runs)
-        tuning = tuning_jobs(mine, settings)
+        tuned = {arm: network_jobs(arm, settings) for task, arm in mine if task == NETWORK}
+        tuning: list[NamedJob] = [*sweep_jobs(mine, settings), *(job for jobs in tuned.values() for job in jobs)]
         do(tuning, runs, console, "Choosing learning rates", options.workers)
-        validation = _validation(mine, settings, runs)
-        rates = {arm: choose_rate(losses) for arm, losses in validation.items()}
+        losses = {arm: validation(jobs, runs) for arm, jobs in tuned.items()}
+        rates = {arm: choose_rate(found) for arm, found in losses.items()}
         compared = compared_jobs(mine, rates, seeds, settings)
         do(compared, runs, console, "Descending", options.workers)
         finished = runs.results
@@ -91,7 +101,7 @@ def compare_depth(options: Options, console: Console) -> Results | None:
     if options.shard is not None:
         console.print(f"Shard {options.shard}: {len(tuning) + len(compared)} runs are finished.", highlight=False)
         return None
-    means = {arm: {rate: _mean(losses) for rate, losses in found.items()} for arm, found in validation.items()}
+    means = {arm: mean_validation(found) for arm, found in losses.items()}
     results = Results(tasks, seeds, settings, finished, rates, means, options.command, versions())
     with console.status("Drawing"):
         text = render(page(results))
@@ -104,44 +114,26 @@ def compare_depth(options: Options, console: Console) -> Results | None:
     return results
 
 
-def tuning_jobs(entries: Sequence[Entry], settings: Settings) -> list[NamedJob]:
-    """Sweeps of problems that are not compared; networks at every rate."""
-    jobs: list[NamedJob] = []
-    for task, arm in entries:
-        if task == NETWORK:
-            jobs += [
-                NetworkJob(NetworkRun(arm, rate, True), seed, settings)
-                for rate in settings.network_rates
-                for seed in tuning_seeds(settings.network_tuning_seeds)
-            ]
-        else:
-            jobs += [SweepJob(task, arm, seed, settings, True) for seed in tuning_seeds(settings.tuning_seeds)]
-    return jobs
+def sweep_jobs(entries: Sequence[Entry], settings: Settings) -> list[SweepJob]:
+    """Sweeps of problems that are not compared: they choose the one rate for all problems of a task."""
+    seeds = tuning_seeds(settings.tuning_seeds)
+    return [SweepJob(task, arm, seed, settings, True) for task, arm in entries if task != NETWORK for seed in seeds]
+
+
+def network_jobs(arm: str, settings: Settings) -> list[NetworkJob]:
+    """The trainings that choose the learning rate of a network."""
+    seeds = tuning_seeds(settings.network_tuning_seeds)
+    return [
+        NetworkJob(network_run(arm, rate, True), seed, settings) for rate in settings.network_rates for seed in seeds
+    ]
 
 
 def compared_jobs(entries: Sequence[Entry], rates: dict[str, float], seeds: int, settings: Settings) -> list[NamedJob]:
     """The runs that are compared, seed by seed, so that an early stop leaves whole comparisons."""
     return [
-        NetworkJob(NetworkRun(arm, rates[arm], False), seed, settings)
+        NetworkJob(network_run(arm, rates[arm], False), seed, settings)
         if task == NETWORK
         else SweepJob(task, arm, seed, settings)
         for seed in range(seeds)
         for task, arm in entries
     ]
-
-
-def _validation(entries: Sequence[Entry], settings: Settings, runs: Runs) -> dict[str, dict[float, list[float | None]]]:
-    finished, seeds = runs.results, tuning_seeds(settings.network_tuning_seeds)
-    return {
-        arm: {
-            rate: [finished[NetworkRun(arm, rate, True).name, seed]["validation_loss"] for seed in seeds]
-            for rate in settings.network_rates
-        }
-        for task, arm in entries
-        if task == NETWORK
-    }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None

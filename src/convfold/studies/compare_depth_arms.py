@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from convfold.errors import UnknownName
-from convfold.studies.compare_contest import Entry
+from convfold.studies.compare_contest import Entry, Run
 from convfold.studies.compare_contest_data import parted_digits
 from convfold.studies.compare_depth_network import ARMS
 from convfold.studies.compare_depth_problems import SAMPLES, TASKS, TEST_SHARE
@@ -22,11 +22,11 @@ __all__ = [
     "DEPTHS",
     "NETWORK",
     "QUICK_TASKS",
-    "NetworkRun",
     "Settings",
     "arms_of",
     "chosen_tasks",
     "entries_of",
+    "network_run",
     "quick",
     "settings_of",
 ]
@@ -40,14 +40,14 @@ QUICK_TASKS = "vector-p2-k10-small,vector-p4-k10-small,matrix-p2-k10-unit,digits
 class Settings:
     """What decides every run, besides task, arm and seed. Rates step by sqrt(2), one grid for all depths."""
 
-    steps: int = 1000
+    steps: int = 2000
     # The end of a loss of the fourth power is flat.
-    flat_steps: int = 2000
+    flat_steps: int = 5000
     # Of digits a sweep is dear; the two runs beside the theory are not.
     digits_steps: int = 300
     traced_steps: int = 1000
-    rates: tuple[float, ...] = tuple(2.0 ** (exponent / 2) for exponent in range(-14, 7))
-    # Of the initial loss: what the first step of the runs at an equal step takes away, to first order.
+    rates: tuple[float, ...] = tuple(2.0 ** (exponent / 2) for exponent in range(-14, 15))
+    # Of the initial loss: what the first step of the runs that start equally fast takes away, to first order.
     share: float = 0.01
     tuning_seeds: int = 5
     predicted_seeds: int = 8
@@ -85,18 +85,9 @@ def quick(settings: Settings) -> Settings:
     )
 
 
-@dataclass(frozen=True)
-class NetworkRun:
-    """One training of a network but for its seed: `tuning` runs choose a rate, the others are compared."""
-
-    arm: str
-    rate: float
-    tuning: bool
-
-    @property
-    def name(self) -> str:
-        """As the log calls it."""
-        return f"{NETWORK}/{self.arm}/{'tune' if self.tuning else 'rank'}@{self.rate:g}"
+def network_run(arm: str, rate: float, tuning: bool) -> Run:
+    """A training of the network of an arm but for its seed."""
+    return Run(NETWORK, arm, rate, tuning)
 
 
 def arms_of(task: str) -> list[str]:
@@ -129,10 +120,9 @@ def settings_of(name: str, settings: Settings) -> dict[str, Any]:
     task, _, rest = name.partition("/")
     arm, _, kind = rest.partition("/")
     common = {"convfold": version("convfold"), "torch": torch.__version__, "machine": platform.machine()}
-    if task == NETWORK and arm in ARMS and "@" in kind:
-        part, _, rate = kind.partition("@")
-        recipe = asdict(settings.recipe(float(rate)))
-        return {**recipe, "width": settings.width, "data": parted_digits(part == "tune").fingerprint, **common}
+    if (run := Run.parse(name)) is not None and run.task == NETWORK and run.arm in ARMS:
+        recipe = asdict(settings.recipe(run.rate))
+        return {**recipe, "width": settings.width, "data": parted_digits(run.tuning).fingerprint, **common}
     if task in TASKS and arm in arms_of(task) and kind == "sweep":
         chain = {
             "steps": settings.steps_of(task),

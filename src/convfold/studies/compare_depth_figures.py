@@ -82,11 +82,11 @@ def theory(results: Results, part: str) -> str:
 
 
 def traces(results: Results, task: str) -> str:
-    """The losses of seed 0 at an equal step and at the best rates, with the flow's as dots."""
+    """The losses of seed 0 at an equal first decrease and at the best rates, with the flow's as dots."""
     steps = recorded(results.settings.traced_steps)
     with figure(5.2, 2.3) as drawn:
         panels = drawn.subplots(1, 2, sharey=True)
-        for axes, part, title in zip(panels, ("equal", "best"), ("equal, small step", "best rates"), strict=True):
+        for axes, part, title in zip(panels, ("equal", "best"), ("equal first decrease", "best rates"), strict=True):
             for arm in arms_of(task):
                 run = results.of(task, arm)[0][part]
                 losses = [(step, loss) for step, loss in zip(steps, run["curve"], strict=True) if loss is not None]

@@ -11,7 +11,7 @@ from typing import Any
 
 from convfold.studies.compare_contest import tuning_seeds
 from convfold.studies.compare_contest_results import adjusted_family
-from convfold.studies.compare_depth_arms import NETWORK, NetworkRun, Settings, arms_of
+from convfold.studies.compare_depth_arms import NETWORK, Settings, arms_of, network_run
 from convfold.studies.compare_depth_problems import TASKS
 from convfold.studies.compare_depth_runs import shared_rate
 from convfold.studies.effects import Effect, cohens_dz
@@ -23,7 +23,7 @@ __all__ = ["CHAIN_QUESTIONS", "NETWORK_QUESTIONS", "Comparison", "Results"]
 CHAIN_QUESTIONS: dict[str, str] = {
     "best": "steps to the level, each problem at its best rate",
     "shared": "steps to the level, one rate for all problems",
-    "equal": "steps to 30% of the initial loss, equal step",
+    "equal": "steps to 30% of the initial loss, equal first decrease",
     "final": "last loss after all steps, at the rate that is best by it",
 }
 NETWORK_QUESTIONS: dict[str, str] = {"loss": "last training loss", "error": "test error, points"}
@@ -83,7 +83,7 @@ class Results:
         """The runs of an arm on a task in the order of their seeds."""
         name = f"{task}/{arm}/sweep"
         if task == NETWORK:
-            name = NetworkRun(arm, self.network_rates[arm], False).name
+            name = network_run(arm, self.network_rates[arm], False).name
         return [self.runs[name, seed] for seed in range(self.seeds)]
 
     @cached_property

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from convfold.errors import ConvfoldError
+from convfold.studies.compare_contest import Run
 from convfold.studies.compare_contest_data import parted_digits
-from convfold.studies.compare_depth_arms import NetworkRun, Settings
+from convfold.studies.compare_contest_networks import mean_loss
+from convfold.studies.compare_depth_arms import Settings
 from convfold.studies.compare_depth_chain import gain
 from convfold.studies.compare_depth_descent import Descent, descend, recorded
 from convfold.studies.compare_depth_flow import Flow, flow, largest_rate
@@ -24,7 +25,7 @@ from convfold.transform import fold
 
 __all__ = ["EARLY", "NetworkJob", "SweepJob", "levels", "shared_rate"]
 
-# The share of the initial loss to which runs at an equal step are timed: small steps take too long for less.
+# The share of the initial loss to which runs that start equally fast are timed: small steps take too long for less.
 EARLY = 0.3
 # Large steps are faster than the flow.
 LONGER = 1.5
@@ -44,7 +45,7 @@ class SweepJob:
     """Descend one chain on one problem at all learning rates; then at two of them, beside what theory predicts.
 
     The two are the best rate, which reaches the task's level in the fewest steps, and the one that takes the share
-    `Settings.share` from the loss in the first step, to first order: so every depth moves equally far at first.
+    `Settings.share` from the loss in the first step, to first order: so at every depth it falls equally at first.
     """
 
     task: str
@@ -152,7 +153,7 @@ def _against(
 class NetworkJob:
     """Train one small CNN of linear chains on digits."""
 
-    what: NetworkRun
+    what: Run
     seed: int
     settings: Settings
 
@@ -170,16 +171,20 @@ class NetworkJob:
         """
         data = parted_digits(self.what.tuning)
         model = network(self.what.arm, self.seed, self.settings.width)
-        found: dict[str, Any] = {"initial_loss": _loss(model, data, training=True)}
+        found: dict[str, Any] = {"initial_loss": mean_loss(model, data, train=True)}
         history: list[Epoch] = []
         try:
             train(model, data, self.settings.recipe(self.what.rate), self.seed, lambda _, epoch: history.append(epoch))
+            loss = mean_loss(model, data, train=not self.what.tuning)
+            # No loss of training has seen the last step.
+            if not math.isfinite(loss):
+                raise ConvfoldError("the loss is no longer finite", where=str(self), hint="Lower the learning rate.")
         except ConvfoldError as error:
             if self.what.tuning:
                 return {**found, "validation_loss": None, "diverged": str(error)}
             found["diverged"] = str(error)
         if self.what.tuning:
-            return {**found, "validation_loss": _loss(model, data, training=False)}
+            return {**found, "validation_loss": loss}
         return {
             **found,
             "train_loss": [epoch.train_loss for epoch in history],
@@ -196,19 +201,11 @@ class NetworkJob:
         with torch.no_grad():
             apart = float((folded(data.test_x) - model(data.test_x)).abs().max())
         return {
-            "final_loss": _loss(model, data, training=True),
+            "final_loss": mean_loss(model, data, train=True),
             "wrong": count_wrong(folded, data.test_x, data.test_y),
             "folded_apart": apart,
             "folded_parameters": sum(parameter.numel() for parameter in folded.parameters()),
         }
-
-
-def _loss(model: nn.Module, data: Data, training: bool) -> float:
-    """Mean cross-entropy over a part of the data, in eval mode."""
-    model.eval()
-    x, y = (data.train_x, data.train_y) if training else (data.test_x, data.test_y)
-    with torch.no_grad():
-        return float(F.cross_entropy(model(x), y))
 
 
 def shared_rate(found: Mapping[int, Mapping[str, Any]], rates: tuple[float, ...], budget: int) -> int:

@@ -29,7 +29,7 @@ def _drawn(results: Results) -> list[str]:
 
 
 def _cell(one: Comparison) -> str:
-    ends = "" if one.interval is None else " ({} to {})".format(*(factor(end)[1:] for end in one.interval))
+    ends = "" if one.interval is None else " ({}–{})".format(*(factor(end)[1:] for end in one.interval))
     return f"{factor(one.ratio)}{ends}{' ★' if one.sign else ''}"
 
 
@@ -80,21 +80,21 @@ def chains(results: Results) -> Section:
 
 
 def fixed_step(results: Results) -> Section:
-    """Whether deeper chains are faster at an equal first step of the map."""
+    """Whether deeper chains are faster where the loss falls equally at the first step."""
     said = [verdict(results, group, "equal") for group in groups(results)]
     return Section(
         "equal",
-        "At an equal step of the map",
+        "At an equal first decrease",
         [
             Text(
                 [
                     "Here every depth has the learning rate at which its first step takes the same share of the loss "
                     f"({100 * results.settings.share:g}%, to first order): one layer's rate over the gain of the "
-                    "preconditioner. What is left of depth is how that gain changes on the way."
+                    "preconditioner at the start. What is left of depth is how that gain changes on the way."
                 ]
             ),
             Text(said, listed=True),
-            _ratio_table(results, "equal", "Steps to 30% of the initial loss over depth 1's, equal first step"),
+            _ratio_table(results, "equal", "Steps to 30% of the initial loss over depth 1's, equal first decrease"),
         ],
     )
 
@@ -103,8 +103,8 @@ def theory_section(results: Results) -> Section:
     """The flow of the end-to-end map against descent."""
     said = [agreement(results, part) for part in ("equal", "best")]
     scatter = [
-        Figure(theory(results, "equal"), "Steps to 30% of the loss", "Equal, small step"),
-        Figure(theory(results, "best"), "Steps to the task's level", "Best, large rates"),
+        Figure(theory(results, "equal"), "Steps to 30% of the loss", "Equal first decrease"),
+        Figure(theory(results, "best"), "Steps to the task's level", "Best rates"),
     ]
     drawn = [Figure(traces(results, task), heading=TASKS[task].label) for task in _drawn(results)]
     return Section(
@@ -137,8 +137,7 @@ def rates_section(results: Results) -> Section:
         Text(
             [
                 "Near the teacher W* descent on squared error shrinks every direction only below the rate "
-                "2 / max eig(P(W*) H), H the Hessian of one layer. Depth makes P(W*) larger, so the largest rate "
-                "smaller; dashed lines are at that rate."
+                "2 / max eig(P(W*) H), H the Hessian of one layer; dashed lines are at that rate."
             ]
         ),
         Figures([Figure(sweep(results, task), heading=TASKS[task].label) for task in _drawn(results)]),

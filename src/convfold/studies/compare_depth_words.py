@@ -81,9 +81,12 @@ def headline(results: Results) -> str:
             f"{len(faster)} of {len(found)} comparisons, more in {slower}, and {len(found) - len(faster) - slower} are "
             "unresolved."
         )
-        where = [group for group, tasks in groups(results).items() if any(one.task in tasks for one in faster)]
+        where = []
+        for group, tasks in groups(results).items():
+            if count := sum(one.task in tasks for one in faster):
+                where.append(f"{group} ({count} of {len(_asked(results, tasks, 'best'))})")
         if faster:
-            said.append(f"It is faster only under: {'; '.join(where)} ({_range(faster)} of the steps).")
+            said.append(f"Fewer are needed only under: {'; '.join(where)}; {_range(faster)} of the steps there.")
     if NETWORK in results.tasks:
         better = [one for one in _network(results, "error") if one.sign < 0]
         worse = [one for one in _network(results, "error") if one.sign > 0]
@@ -120,9 +123,10 @@ def agreement(results: Results, part: str) -> str:
     apart = [deviation for *_, deviation in found]
     task, arm, *_ = max(found, key=lambda run: run[-1])
     what = (
-        f"With equal, small steps (the first takes {_percent(results.settings.share)} of the loss)"
+        f"At an equal first decrease (the first step takes {_percent(results.settings.share)} of the loss, later ones "
+        "more where the gain grows)"
         if part == "equal"
-        else "At the best, large learning rates"
+        else "At the best learning rates, which are large,"
     )
     return (
         f"{what} the steps measured differ from the flow's by {_percent(statistics.median(off))} in the median of "
@@ -149,12 +153,15 @@ def limits(results: Results) -> list[str]:
         "Only plain gradient descent with a constant learning rate is compared on chains, on all samples at once: that "
         "is what the theory is about. The network is trained on batches, with a cosine, and its other layers move too.",
         "A step costs more with more factors; steps are counted here, not seconds. Deployed, all depths cost the same.",
-        "A problem that is not done within the budget counts with the whole budget, which makes ratios smaller than "
-        "they are; how many these are is in the tables.",
+        "A problem that is not done within the budget counts with the whole budget, which brings ratios nearer to 1 "
+        "than they are; how many these are is in the tables.",
         "An interval is not corrected for the number of comparisons, a p-value is.",
         "Every chain starts balanced and from one map. Other starts, factors drawn at random for one, differ in "
         "balance and in the map at once.",
     ]
+    tried = settings.network_rates
+    if ends := [ARMS[arm] for arm, rate in results.network_rates.items() if rate in (min(tried), max(tried))]:
+        said.insert(0, f"The network's rate is the least or the largest that was tried for {joined(ends)}.")
     if total:
         said.insert(0, f"Of {total} best learning rates {edge} are the least or the largest that were tried.")
     return said

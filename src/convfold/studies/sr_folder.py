@@ -60,7 +60,7 @@ def say_found(console: Console, runs: Runs, settings: Settings) -> None:
     """What is skipped, what is finished, and what of the log is not used."""
 
     def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        console.print(text, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
     skipped = settings.pictures.skipped
     if skipped:

@@ -111,7 +111,7 @@ class _Voice:
         self.title = f"{settings.model}{wide} on {settings.data}, seed {settings.seed}"
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def _progress(self) -> Progress:
         return Progress(

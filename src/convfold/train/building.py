@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from convfold.algebra import twin
 from convfold.blocks import Block
 from convfold.cost import cost, counted
-from convfold.errors import InvalidArgument, NotEqual
+from convfold.errors import InvalidArgument, InvalidType, NotEqual
 from convfold.train.augment import View
 from convfold.train.images import Images
 from convfold.train.settings import Settings
@@ -47,12 +48,12 @@ class Built:
         return torch.randn((_EXAMPLES, *self.view.shape), generator=torch.Generator().manual_seed(0))
 
 
-def build(settings: Settings, images: Images) -> Built:
+def build(settings: Settings, images: Images, processes: int = 1) -> Built:
     """Build, fill and expand the network; on the CPU, in training mode. `settings.seed` decides what is drawn.
 
     Raises what `convfold.zoo.load_model`, `load_weights` and `expand` raise; InvalidArgument for a factory that takes
-    no ``num_classes``, and for a model that does not give one score per class; NotEqual when the expanded network does
-    not compute what the plain one does.
+    no ``num_classes``, and for a model that does not give one score per class; InvalidType for one that gives more in
+    training; NotEqual when the expanded network does not compute what the plain one does.
     """
     notes: list[str] = []
     repeat = settings.model.startswith("torchvision:") and images.channels == 1
@@ -84,8 +85,9 @@ def build(settings: Settings, images: Images) -> Built:
                 got=f"an error of {built.start.error:.1e}",
                 expected=f"at most {built.start.bound:.1e}",
             )
-    parts = settings.batch_size // settings.accumulate
-    built.modes = choose_modes(built.model, settings.kernel_mode, torch.zeros((max(parts, 1), *view.shape)))
+    # What one process computes at once.
+    share = settings.batch_size // (settings.accumulate * processes)
+    built.modes = choose_modes(built.model, settings.kernel_mode, torch.zeros((max(share, 1), *view.shape)))
     return built
 
 
@@ -155,11 +157,11 @@ def _view(
 
 
 def _check_scores(model: nn.Module, example: Tensor, classes: int) -> None:
-    training = {module: module.training for module in model.modules()}
     where = type(model).__name__
+    # Of copies: in training a pass leaves its mark on batch statistics.
     try:
         with torch.no_grad():
-            scores = model.eval()(example)
+            scores, more = (twin(model).train(mode)(example) for mode in (False, True))
     except Exception as error:  # a model raises anything on a shape that it was not made for
         raise InvalidArgument(
             f"the model does not run on these images ({' '.join(str(error).split())[:200]})",
@@ -167,9 +169,6 @@ def _check_scores(model: nn.Module, example: Tensor, classes: int) -> None:
             got="x".join(map(str, example.shape[1:])),
             hint="--size and --channels give images another shape.",
         ) from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     if got != (len(example), classes):
         raise InvalidArgument(
@@ -177,6 +176,14 @@ def _check_scores(model: nn.Module, example: Tensor, classes: int) -> None:
             where=where,
             got=f"{got} for {len(example)} images",
             expected=f"{(len(example), classes)}",
+        )
+    if not isinstance(more, Tensor):
+        raise InvalidType(
+            "in training the model gives more than scores",
+            where=where,
+            got=type(more).__name__,
+            expected="one tensor (N, classes)",
+            hint="Name a factory of your own that builds it without auxiliary heads.",
         )
 
 

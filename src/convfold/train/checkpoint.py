@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from convfold.errors import FileProblem
 from convfold.files import write_bytes
@@ -114,6 +114,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint) 
     optimiser.load_state_dict({"state": state, "param_groups": checkpoint.plain["groups"]})
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
-            if isinstance(value, Tensor) and isinstance(parameter, nn.Parameter) and value.shape == parameter.shape:
-                # Loaded tensors are contiguous; arithmetic on another layout may round otherwise.
+            # Loaded tensors are contiguous, and arithmetic on another layout may round otherwise; a step counter has no
+            # layout, and stays on the CPU.
+            if isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakSet
 
 from convfold.errors import FileProblem
 from convfold.files import append_line, output_folder, remove_leftovers, write_text
@@ -17,6 +19,18 @@ except ImportError:  # Windows has no flock: there two trainings in one folder a
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Folder"]
+
+_held: WeakSet[IO[bytes]] = WeakSet()
+
+
+def _let_go() -> None:
+    """In a child: one that reads pictures outlives a killed training by seconds, and is not to hold its lock."""
+    for lock in list(_held):
+        lock.close()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @dataclass
@@ -81,14 +95,19 @@ class Folder:
             lock = (self.root / ".lock").open("ab")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 lock.close()
                 raise FileProblem(
                     "another training writes here",
                     where=str(self.root),
                     hint="Wait for it, or choose another folder with --out.",
                 ) from error
-            self._lock = lock
+            except OSError:
+                # No locks on this file system, as on some of networks: the user's to avoid there too.
+                lock.close()
+            else:
+                self._lock = lock
+                _held.add(lock)
         remove_leftovers([self.root])
 
     def close(self) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from convfold.train.data import split_digits
 from convfold.train.picture_file import WHITE, pixels, read_picture
 
-__all__ = ["Images", "Part", "digit_images"]
+__all__ = ["Images", "Part", "digit_images", "file_mark"]
 
 # Digits go from 0 to 16.
 _INK = 16
@@ -41,7 +43,8 @@ class Part:
         if (kept := self._kept.get(index)) is not None:
             return kept
         found = pixels(read_picture(self.files[index], self.channels))
-        if self._bytes + found.nbytes <= _KEPT_BYTES:
+        # A reader beside the training ends with the epoch, and is asked for each picture once.
+        if get_worker_info() is None and self._bytes + found.nbytes <= _KEPT_BYTES:
             self._kept[index] = found
             self._bytes += found.nbytes
         return found
@@ -83,6 +86,12 @@ class Images:
         if len(mean) != self.channels:
             mean, std = (values.mean(0, keepdim=True).expand(self.channels, 1, 1) for values in (mean, std))
         return mean, std
+
+
+def file_mark(path: str | os.PathLike[str]) -> str:
+    """Twelve hex digits of a file's content."""
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:12]
 
 
 def digit_images(split_seed: int = 0, test_fraction: float = 0.5) -> Images:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from convfold.errors import ConvfoldError, InvalidArgument, InvalidType
+from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
 from convfold.train.augment import Shown, View
 from convfold.train.distributed import World
 from convfold.train.images import Images, Part
@@ -24,6 +24,7 @@ from convfold.train.schedule import parameter_groups, rate
 from convfold.train.seeds import epoch_order, mix
 from convfold.train.settings import MOMENTUM, Settings
 from convfold.train.synchronised import synchronise
+from convfold.transform.ship.program import evaluating
 
 __all__ = ["EpochRecord", "Learner"]
 
@@ -54,9 +55,16 @@ class EpochRecord:
 
 
 def _averaged(decay: float) -> Callable[..., None]:
-    """``w' = d w' + (1 - d) w`` with ``d = min(decay, (1 + t) / (10 + t))`` after t averages: early weights fade."""
+    """``w' = d w' + (1 - d) w`` with ``d = min(decay, (1 + t) / (10 + t))`` after t averages: early weights fade.
+
+    Whole numbers, as counts and tables of positions, are those of the last step.
+    """
 
     def update(averaged: Any, current: Any, count: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():
+            for own, last in zip(averaged, current, strict=True):
+                own.copy_(last)
+            return
         seen = int(count)
         get_ema_multi_avg_fn(min(decay, (1 + seen) / (10 + seen)))(averaged, current, seen)
 
@@ -110,7 +118,7 @@ class Learner:
         self.wrapped.train()
         losses = torch.zeros(self.steps, device=world.device)
         wrong = torch.zeros((), device=world.device)
-        batches = iter(self._batches(index))
+        batches = self._batches(index)
         factor, looked = 0.0, 0
         for step in range(self.steps):
             factor = rate(settings.epochs, settings.warmup_epochs, index + step / self.steps)
@@ -122,7 +130,7 @@ class Learner:
                 looked = step + 1
             if on_step is not None:
                 on_step(step + 1, self.steps)
-        self._check_weights(index)
+        world.agree(lambda: self._check_weights(index))
         count = self.steps * self.batch
         loss = float(world.sum(losses).mean()) / world.size
         missed = float(world.sum(wrong))
@@ -142,14 +150,6 @@ class Learner:
             with self.wrapped.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 with torch.autocast(kind, dtype=precision, enabled=precision is not None):
                     scores = self.wrapped(images)
-                if not isinstance(scores, Tensor):
-                    raise InvalidType(
-                        "in training the model gives more than scores",
-                        where=settings.model,
-                        got=type(scores).__name__,
-                        expected="one tensor (N, classes)",
-                        hint="Name a factory of your own that builds it without auxiliary heads.",
-                    )
                 loss = F.cross_entropy(scores.float(), labels, label_smoothing=settings.label_smoothing)
                 loss = loss / settings.accumulate
                 self.scaler.scale(loss).backward()
@@ -165,7 +165,7 @@ class Learner:
         shown = images.to(device, non_blocking=True).contiguous(memory_format=self.layout)
         return shown, labels.to(device, non_blocking=True)
 
-    def _batches(self, index: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _batches(self, index: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of each step's images, in as many parts as a step has.
 
         The images of a step are the same for any number of processes. Those beyond the last whole step are left for
@@ -177,32 +177,32 @@ class Learner:
             for step in order[: self.steps * self.batch].split(self.batch)
             for part in step[self.world.rank :: self.world.size].chunk(self.settings.accumulate)
         ]
-        return self._loader(Shown(self.images.train, self.view, self.settings.seed, index), shares)
+        return self._read(Shown(self.images.train, self.view, self.settings.seed, index), shares)
 
-    def _loader(self, shown: Shown, shares: list[list[int]]) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _read(self, shown: Shown, shares: list[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
         # Its own generator: a loader draws from the global one, which dropout is to have for itself.
-        return DataLoader(
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             shown,
             batch_sampler=shares,
             num_workers=self.workers,
             generator=torch.Generator(),
             pin_memory=self.world.device.type == "cuda",
         )
+        try:
+            yield from loader
+        except FileProblem as error:
+            # The sentence of a reader beside the training comes at the end of that one's traceback.
+            said = str(error).rpartition(f"{FileProblem.__name__}: ")[2]
+            raise FileProblem(said.rstrip("\n.")) from error
 
     def predictions(self, model: nn.Module, part: Part) -> Tensor:
         """The class that `model` gives each image of this process's share of `part`: eval mode, full precision."""
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        mine = torch.arange(self.world.rank, len(part), self.world.size)
-        shares = [batch.tolist() for batch in mine.split(EVAL_BATCH)]
+        mine = list(range(self.world.rank, len(part), self.world.size))
+        shares = [mine[first : first + EVAL_BATCH] for first in range(0, len(mine), EVAL_BATCH)]
         found = [torch.zeros(0, dtype=torch.int64)]
-        try:
-            with torch.no_grad():
-                for images, labels in self._loader(Shown(part, self.view), shares):
-                    found.append(model(self._there(images, labels)[0]).argmax(1).cpu())
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with evaluating(model), torch.no_grad():
+            for images, labels in self._read(Shown(part, self.view), shares):
+                found.append(model(self._there(images, labels)[0]).argmax(1).cpu())
         return torch.cat(found)
 
     def count_wrong(self, model: nn.Module, part: Part) -> int:
@@ -216,13 +216,18 @@ class Learner:
         if bool(total.isfinite().all()):
             return
         step = int((~total.isfinite()).nonzero()[0])
-        raise ConvfoldError(
-            "the loss is no longer finite",
-            where=f"epoch {index + 1}, step {first + step + 1} of {self.steps}",
-            got=float(total[step]) / self.world.size,
-            expected="a finite loss",
-            hint=self._remedy(index),
-        )
+
+        def stop() -> None:
+            raise ConvfoldError(
+                "the loss is no longer finite",
+                where=f"epoch {index + 1}, step {first + step + 1} of {self.steps}",
+                got=float(total[step]) / self.world.size,
+                expected="a finite loss",
+                hint=self._remedy(index),
+            )
+
+        # All have the same sum, and come here together.
+        self.world.agree(stop)
 
     def _check_weights(self, index: int) -> None:
         """The last step of an epoch may spoil weights after its loss was seen."""

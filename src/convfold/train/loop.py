@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from convfold.errors import ConvfoldError
 from convfold.train.data import Data
 from convfold.train.schedule import parameter_groups, rate
+from convfold.transform.ship.program import evaluating
 
 __all__ = ["Epoch", "Recipe", "count_wrong", "predictions", "train"]
 
@@ -42,14 +43,8 @@ class Epoch:
 
 def predictions(model: nn.Module, images: Tensor) -> Tensor:
     """The class that `model` gives each image, in eval mode; the mode is put back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            return torch.cat([model(batch).argmax(1) for batch in images.split(EVAL_BATCH)])
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model), torch.no_grad():
+        return torch.cat([model(batch).argmax(1) for batch in images.split(EVAL_BATCH)])
 
 
 def count_wrong(model: nn.Module, images: Tensor, labels: Tensor) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,12 @@ import torch
 from torch import Tensor
 
 from convfold.errors import FileProblem
+from convfold.zoo.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "WHITE", "picture_files", "pixels", "read_picture"]
+__all__ = ["SUFFIXES", "WHITE", "decode", "picture_files", "pixels", "read_picture"]
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # The value of a white pixel.
@@ -24,11 +24,13 @@ WHITE = 255
 def picture_files(folder: Path) -> list[Path]:
     """The files below `folder` that are named as pictures, in order; hidden ones and those in hidden folders are not.
 
-    Raises FileProblem where there is no such folder.
+    A link to nothing is one of them, to be named among those that cannot be read. Raises FileProblem where there is no
+    such folder.
     """
     if not folder.is_dir():
         raise FileProblem("there is no such folder of pictures", where=str(folder), expected="a folder, or digits")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = (path for path in named if path.is_file() or (path.is_symlink() and not path.exists()))
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
@@ -36,14 +38,19 @@ def read_picture(file: Path, channels: int | None = None) -> Image:
     """The whole picture, upright, in 8 bits: grey (1 channel) or RGB (3); without `channels` as the file has it.
 
     The first frame of several; transparency is dropped. Needs Pillow. Raises FileProblem for a file that is no picture
-    or does not reach to its end.
+    or does not reach to its end. For one thread: in several, `decode` inside of one `quiet`.
     """
+    # Pillow warns of odd metadata, and of sizes that it then reads all the same.
+    with quiet():
+        return decode(file, channels)
+
+
+def decode(file: Path, channels: int | None = None) -> Image:
+    """As `read_picture`, with Pillow's warnings: of several threads, none can silence them for itself alone."""
     from PIL import Image, ImageOps  # noqa: PLC0415
 
     try:
-        # Pillow warns of odd metadata, and of sizes that it then reads all the same.
-        with warnings.catch_warnings(), Image.open(file) as opened:
-            warnings.simplefilter("ignore")
+        with Image.open(file) as opened:
             opened.load()
             grey = opened.mode in ("1", "L", "LA", "F") or opened.mode.startswith("I")
             picture = ImageOps.exif_transpose(opened)

@@ -14,13 +14,15 @@ import torch
 
 from convfold.errors import FileProblem, InvalidArgument
 from convfold.train.distributed import World
-from convfold.train.images import Images, Part
-from convfold.train.picture_file import SUFFIXES, WHITE, picture_files, read_picture
+from convfold.train.images import Images, Part, file_mark
+from convfold.train.picture_file import SUFFIXES, WHITE, decode, picture_files
 from convfold.train.seeds import generator
+from convfold.zoo.quiet import quiet
 
 __all__ = ["folder_images"]
 
-_TESTS = ("test", "val", "valid", "validation")
+# In this order: where there are two, test/ may be one without labels, as ImageNet's.
+_TESTS = ("val", "valid", "validation", "test")
 # So many are named in a sentence; the count is of all.
 _NAMED = 5
 _THREADS = min(8, os.cpu_count() or 1)
@@ -30,10 +32,12 @@ Labelled = list[tuple[Path, int]]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one picture turned out to be: its height and width, whether it is grey, or why it cannot be read."""
+    """What one picture turned out to be: height and width, whether it is grey, a mark of the file's content, or why it
+    cannot be read."""
 
     size: tuple[int, int] = (0, 0)
     grey: bool = True
+    mark: str = ""
     problem: str = ""
 
 
@@ -47,15 +51,16 @@ def folder_images(
     world: World | None = None,
     on_picture: Callable[[int, int], None] | None = None,
 ) -> Images:
-    """The pictures of ``folder/class/**``, or of ``folder/train`` and ``folder/val`` or ``folder/test`` with such.
+    """The pictures of ``folder/class/**``, or of ``folder/train`` and ``folder/val`` (else ``folder/test``) with such.
 
     Without a test part `test_fraction` of each class is held out, chosen by `split_seed` alone. Every picture is read
     once, each by one process of `world`; those that cannot be are left out with `skip`, and named.
     `on_picture(done, of)` is told of each that this process has read.
 
     Raises FileProblem for a folder without pictures or with files in place of classes, for pictures that cannot be
-    read (without `skip`), for classes that differ between train and test or have no picture, and where processes see
-    different folders; InvalidArgument for one class alone, or for a class of too few pictures to be split.
+    read (without `skip`), for classes that differ between train and test or have no picture, for a train part without
+    a test part, and where processes see different folders; InvalidArgument for one class alone, or for a class of too
+    few pictures to be split.
     """
     world = world or World()
     parts = world.agree(lambda: _parts(folder))
@@ -81,7 +86,7 @@ def folder_images(
         _part(kept["test"], held),
         WHITE,
         sizes.pop() if len(sizes) == 1 else None,
-        mark,
+        _digest(mark, [seen[path].mark for path in files]),
         left_out=tuple(str(path.relative_to(folder)) for path in bad),
     )
 
@@ -97,14 +102,28 @@ def _parts(folder: Path) -> dict[str, tuple[tuple[str, ...], Labelled]]:
         raise FileProblem("there is no such folder of pictures", where=str(folder), expected="a folder, or digits")
     inside = {path.name: path for path in folder.iterdir() if path.is_dir()}
     test = next((inside[name] for name in _TESTS if name in inside), None)
-    if "train" not in inside or test is None:
+    if "train" not in inside or (test is None and not _is_part(inside["train"])):
         return {"train": _classes(folder)}
+    if test is None:
+        raise FileProblem(
+            "there is no test part beside train",
+            where=str(folder),
+            got=_some(sorted(name for name in inside if name != "train")) or "train alone",
+            expected=", ".join(_TESTS),
+            hint=f"Name it so, or give {inside['train']} to hold out a part of that.",
+        )
     (train_names, train), (test_names, tested) = _classes(inside["train"]), _classes(test)
     if train_names != test_names:
         only = {"train": set(train_names) - set(test_names), test.name: set(test_names) - set(train_names)}
         got = "; ".join(f"only in {name}: {_some(sorted(names))}" for name, names in only.items() if names)
         raise FileProblem("the classes of train and test differ", where=str(folder), got=got, expected="the same ones")
     return {"train": (train_names, train), "test": (test_names, tested)}
+
+
+def _is_part(train: Path) -> bool:
+    """Whether it holds classes and no pictures of its own: a class may itself be named train."""
+    inside = [path for path in train.iterdir() if not path.name.startswith(".")]
+    return any(path.is_dir() for path in inside) and not any(path.suffix.lower() in SUFFIXES for path in inside)
 
 
 def _classes(folder: Path) -> tuple[tuple[str, ...], Labelled]:
@@ -130,8 +149,13 @@ def _classes(folder: Path) -> tuple[tuple[str, ...], Labelled]:
 
 
 def _mark(folder: Path, files: list[Path], test_fraction: float, split_seed: int) -> str:
-    names = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
-    return hashlib.sha256(repr((names, split_seed, test_fraction)).encode()).hexdigest()[:12]
+    """What can be held against other processes before anything is read."""
+    names = [(path.relative_to(folder).as_posix(), path.stat().st_size if path.exists() else 0) for path in files]
+    return _digest(names, split_seed, test_fraction)
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
 def _same_everywhere(folder: Path, marks: list[str]) -> None:
@@ -146,17 +170,17 @@ def _same_everywhere(folder: Path, marks: list[str]) -> None:
 
 def _look(path: Path) -> _Seen:
     try:
-        picture = read_picture(path)
-    except FileProblem as error:
+        picture, mark = decode(path), file_mark(path)
+    except (FileProblem, OSError) as error:
         return _Seen(problem=str(error))
-    return _Seen((picture.height, picture.width), picture.mode == "L")
+    return _Seen((picture.height, picture.width), picture.mode == "L", mark)
 
 
 def _read_all(files: list[Path], world: World, on_picture: Callable[[int, int], None] | None) -> dict[Path, _Seen]:
     """Each picture read once: its share by each process, in threads, since Pillow decodes outside of Python's lock."""
     mine = files[world.rank :: world.size]
     found: list[_Seen] = []
-    with ThreadPoolExecutor(max(_THREADS // world.size, 1)) as threads:
+    with quiet(), ThreadPoolExecutor(max(_THREADS // world.size, 1)) as threads:
         for one in threads.map(_look, mine):
             found.append(one)
             if on_picture is not None:

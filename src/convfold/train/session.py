@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -14,12 +13,12 @@ import torch
 from torch import nn
 
 from convfold.algebra import twin
-from convfold.errors import FileProblem, InvalidArgument
+from convfold.errors import InvalidArgument
 from convfold.train.building import Built, build
 from convfold.train.checkpoint import Checkpoint, read_checkpoint, restore_optimiser, write_checkpoint
 from convfold.train.distributed import World
 from convfold.train.folder import Folder
-from convfold.train.images import Images, digit_images
+from convfold.train.images import Images, digit_images, file_mark
 from convfold.train.learner import EpochRecord, Learner
 from convfold.train.pictures import folder_images
 from convfold.train.settings import Settings, differences
@@ -60,17 +59,12 @@ class Session:
         self.settings, self.world, self.tell = settings, world or World(), tell or (lambda sentence: None)
         self.folder = Folder(Path(out))
         self.history: list[EpochRecord] = []
-        self.left_out: list[str] = []
         world = self.world
-        if settings.precision == "fp16" and world.device.type != "cuda":
-            raise InvalidArgument(
-                "fp16 is trained on a GPU", where="--precision", got="fp16", expected="bf16 or fp32 on a CPU"
-            )
-        world.agree(self._open_folder)
+        world.agree(self._open)
         try:
             began = world.share(world.agree(lambda: self._checkpoint(resume)))
             self.images = self._images(on_picture)
-            self.built: Built = world.agree(lambda: build(settings, self.images))
+            self.built: Built = world.agree(lambda: build(settings, self.images, world.size))
             self.identity, self.circumstances = self._identity(), self._circumstances()
             identities = world.gather(self.identity)
             world.agree(lambda: self._same(identities))
@@ -126,7 +120,11 @@ class Session:
         self._watch.close()
         self.folder.close()
 
-    def _open_folder(self) -> None:
+    def _open(self) -> None:
+        if self.settings.precision == "fp16" and self.world.device.type != "cuda":
+            raise InvalidArgument(
+                "fp16 is trained on a GPU", where="--precision", got="fp16", expected="bf16 or fp32 on a CPU"
+            )
         if self.world.first:
             self.folder.open()
 
@@ -151,9 +149,7 @@ class Session:
     def _images(self, on_picture: Callable[[int, int], None] | None) -> Images:
         s, world = self.settings, self.world
         if s.data == "digits":
-            if s.channels == 3:
-                raise InvalidArgument("the digits are grey", where="--channels", got=3, expected="1")
-            return world.agree(lambda: digit_images(s.split_seed, s.test_fraction or _DIGITS_FRACTION))
+            return world.agree(self._digits)
         return folder_images(
             Path(s.data),
             channels=s.channels,
@@ -164,6 +160,12 @@ class Session:
             on_picture=on_picture,
         )
 
+    def _digits(self) -> Images:
+        s = self.settings
+        if s.channels == 3:
+            raise InvalidArgument("the digits are grey", where="--channels", got=3, expected="1")
+        return digit_images(s.split_seed, s.test_fraction or _DIGITS_FRACTION)
+
     def _identity(self) -> dict[str, Any]:
         """All that decides the weights, by name."""
         s = self.settings
@@ -171,8 +173,8 @@ class Session:
         recipe = s.expand is not None and s.expand.endswith(".toml")
         return s.to_dict() | {
             "data": f"{self.images.name} {self.images.fingerprint}, {len(self.images.left_out)} left out",
-            "expand": _mark(s.expand) if recipe and s.expand else s.expand,
-            "weights": None if s.weights is None else _mark(s.weights),
+            "expand": file_mark(s.expand) if recipe and s.expand else s.expand,
+            "weights": None if s.weights is None else file_mark(s.weights),
             "images": "x".join(map(str, view.shape)),
             "augment": view.augment,
             "flip": view.flip,
@@ -241,12 +243,3 @@ class Session:
         write_checkpoint(self.folder.checkpoint, now)
         self.folder.log(history[-1])
         self._watch.add(self.history[-1])
-
-
-def _mark(path: str) -> str:
-    """Twelve hex digits of a file's content."""
-    try:
-        with open(path, "rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()[:12]
-    except OSError as error:
-        raise FileProblem(f"cannot read ({(error.strerror or 'unknown').lower()})", where=path) from error

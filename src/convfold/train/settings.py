@@ -27,7 +27,9 @@ _NAMED = {
     "kernel_mode": KERNEL_MODES,
     "bad_pictures": BAD_PICTURES,
 }
-_LEAST = {"epochs": 1, "batch_size": 1, "accumulate": 1, "warmup_epochs": 0, "seed": 0, "size": 1, "weight_decay": 0}
+_LEAST = {"epochs": 1, "batch_size": 1, "accumulate": 1, "warmup_epochs": 0, "size": 1, "weight_decay": 0}
+# What torch's generators take, and numpy's, that splits the digits.
+_SEEDS = {"seed": 2**63 - 1, "split_seed": 2**32 - 1}
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,13 @@ class Settings:
         for name, known in _NAMED.items():
             if getattr(self, name) not in known:
                 raise _impossible(name, getattr(self, name), f"one of {', '.join(known)}")
-        for name, least in _LEAST.items():
+        for name, least in (_LEAST | dict.fromkeys(_SEEDS, 0)).items():
             value = getattr(self, name)
-            if value is not None and not value >= least:
+            if value is not None and not least <= value < float("inf"):
                 raise _impossible(name, value, f"{least} or more")
+        for name, most in _SEEDS.items():
+            if getattr(self, name) > most:
+                raise _impossible(name, getattr(self, name), f"{most} or less")
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise _impossible("learning_rate", self.learning_rate, "a number above 0")
         for name in ("ema", "label_smoothing"):

@@ -67,10 +67,14 @@ def synchronise(model: nn.Module) -> list[str]:
     itself is not to be a batch normalisation.
     """
     left = []
-    for path, module in list(model.named_modules()):
+    known: dict[nn.Module, nn.Module | None] = {}
+    # With the second name of a module that has two.
+    for path, module in list(model.named_modules(remove_duplicate=False)):
         if not isinstance(module, _BatchNorm) or isinstance(module, nn.SyncBatchNorm):
             continue
-        made = _synced(module)
+        if module not in known:
+            known[module] = _synced(module)
+        made = known[module]
         if made is None:
             left.append(path)
             continue

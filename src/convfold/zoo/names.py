@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def load_model(name: str, **options: Any) -> nn.Module:
             return _known(rest, timm.list_models(), lambda: timm.create_model(rest, pretrained=False, **options))
         if library == "torchvision":
             models = import_torchvision().models  # type: ignore[attr-defined]
-            return _known(rest, models.list_models(), lambda: models.get_model(rest, weights=None, **options))
+            return _known(rest, models.list_models(), lambda: _torchvision(models, rest, options))
         return _factory(library, rest, options)
     except ModuleNotFoundError as error:
         extra = "pip install 'convfold[zoo]'" if library in ("timm", "torchvision") else "Is it on PYTHONPATH?"
@@ -95,6 +96,13 @@ def _known(name: str, names: list[str], make: Any) -> nn.Module:
         near = difflib.get_close_matches(name, names, 3)
         raise UnknownName("unknown model", got=repr(name), hint=f"Did you mean {', '.join(near)}?" if near else "")
     return make()  # type: ignore[no-any-return]
+
+
+def _torchvision(models: ModuleType, name: str, options: dict[str, Any]) -> nn.Module:
+    # Detectors and segmenters download weights of their backbone unless these are refused by name.
+    takes = inspect.signature(models.get_model_builder(name)).parameters
+    none = {key: None for key in ("weights", "weights_backbone") if key in takes}
+    return models.get_model(name, **none, **options)  # type: ignore[no-any-return]
 
 
 def _factory(module: str, attribute: str, options: dict[str, Any]) -> nn.Module:
