@@ -6,13 +6,16 @@ import copy
 import inspect
 import io
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from convfold.errors import NotFoldable
+import convfold
+from convfold.errors import ConvfoldWarning, NotFoldable
 from convfold.graph.capture import capture
 from convfold.graph.captured import Captured
 from convfold.graph.inputs import example_inputs
@@ -20,7 +23,8 @@ from convfold.graph.joins import plus
 from convfold.graph.maps import after
 from convfold.graph.program import Linear, Program, ShiftPlus, Term
 from convfold.graph.weights import Weights
-from convfold.plan.emission import Emitted, check, emit
+from convfold.plan.emission import Emitted, check, emit, executed, parts
+from convfold.plan.emission.built import convolution
 from convfold.plan.emission.rewritten import Rewritten
 from convfold.plan.search.rewrite import push
 from support.make import randomise
@@ -267,6 +271,38 @@ def test_a_wrong_definition_is_seen() -> None:
     wrong = replace(plan, nodes={**plan.nodes, result: replace(node, shift=None, axis=None)})
     emitted = emit(captured, wrong, model, Weights)
     assert not check(captured, wrong, emitted, [result])
+
+
+def _no_bias(module: Any) -> None:
+    module.bias.data.zero_()
+
+
+def _wrong_bias(module: Any) -> None:
+    module.bias = nn.Parameter(torch.cat([module.bias.data, module.bias.data]))
+
+
+def _other_stride(module: Any) -> None:
+    module.stride = (2, 2)
+
+
+@pytest.mark.parametrize("fault", [_no_bias, _wrong_bias, _other_stride])
+def test_what_is_emitted_is_compared_and_not_what_it_means(
+    fault: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the module itself, which the plan knows nothing of."""
+
+    def faulty(*args: Any) -> nn.Module:
+        module = convolution(*args)
+        if args[1] is not None:
+            fault(module)
+        return module
+
+    model = _random(nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    for reader in (parts, executed):
+        monkeypatch.setattr(reader, "convolution", faulty)
+    with pytest.warns(ConvfoldWarning, match="it was rolled back"):
+        kept = convfold.fold(model, X)
+    torch.testing.assert_close(kept(X), model(X), rtol=0, atol=0)
 
 
 def test_training_flags_gradients_types_and_formats_are_the_original_s() -> None:

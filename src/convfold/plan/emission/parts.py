@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from convfold.algebra import Conv, ConvTranspose
-from convfold.algebra.readings.module import as_module, layout
-from convfold.graph.maps import Map
+from convfold.algebra.readings.module import layout
 from convfold.graph.weights import Weights
-from convfold.plan.emission.border_bias import BorderBias
-from convfold.plan.emission.borders import borders_of, respond
+from convfold.plan.emission.built import border, convolution, vector
 from convfold.plan.emission.change import Change
 from convfold.plan.emission.compare import probe
 from convfold.plan.emission.recipes import keys_of, names_in
-from convfold.plan.emission.sums import Part, pads_apart, widened
+from convfold.plan.emission.sums import Part
 from convfold.verify import Certificate
 
 __all__ = ["Builder"]
@@ -74,8 +71,8 @@ class Builder:
         if part.role == "conv":
             return self._conv(part, weights, originals, dtype, device, trains).train(training)
         if part.role == "border":
-            return self._border(part, weights).to(device=device, dtype=dtype).train(training)
-        tensor = self._vector(part, weights).to(device=device, dtype=dtype)
+            return border(self.after, part, weights).to(device=device, dtype=dtype).train(training)
+        tensor = vector(self.after, part, weights).to(device=device, dtype=dtype)
         return nn.Parameter(tensor, trains)
 
     def _conv(
@@ -87,79 +84,17 @@ class Builder:
         device: torch.device | None,
         trains: bool,
     ) -> nn.Module:
-        assert part.term is not None
-        m = part.term.map
-        window = widened(m, part.dims)
-        shape = _hollow(m, window, part, dtype)
-        if pads_apart(m):
-            shape = replace(shape, window=tuple(axis.shifted(-axis.lo, -axis.hi) for axis in window))
-        mode = "zeros"
-        if part.padding is not None:
-            assert isinstance(shape, Conv)
-            mode, pads = part.padding.mode, zip(window, part.padding.pads, strict=True)
-            shape = replace(shape, window=tuple(axis.shifted(p, p) for axis, p in pads), padding_mode=mode)
-        # Built without memory, so that no time goes into numbers that are replaced at once.
-        like = self._like(originals)
-        # A mode of padding that pads nothing is executed all the same.
-        module: Any = as_module(shape, None if getattr(like, "padding_mode", "zeros") != mode else like)
-        if weights is not None:
-            kernel = weights.conv(m, part.dims, m.cols).weight.to(device=device, dtype=dtype)
-            for last in {layout(t) for t in originals if t.dim() == part.dims + 2} & set(_LAST):
-                kernel = kernel.contiguous(memory_format=last)
-            module.weight = nn.Parameter(kernel)
-            if part.shift is not None:
-                module.bias = nn.Parameter(weights.vector(part.shift, m.rows).to(device=device, dtype=dtype))
+        module: Any = convolution(part, weights, dtype, device, self._like(originals))
+        for last in {layout(t) for t in originals if t.dim() == part.dims + 2} & set(_LAST):
+            if weights is not None:
+                module.weight = nn.Parameter(module.weight.contiguous(memory_format=last))
         return module.requires_grad_(trains)  # type: ignore[no-any-return]
 
     def _like(self, originals: list[Tensor]) -> nn.Module | None:
         """The module whose kernel is the largest: its spelling of the window is kept."""
         return self._owners.get(id(originals[0])) if originals else None
 
-    def _vector(self, part: Part, weights: Weights | None) -> Tensor:
-        """A scale or a shift, shaped so that it lies on its axis."""
-        shape = self.after.values[part.value].shape
-        m = part.term.map if part.term is not None else None
-        axis = part.axis if m is None or m.kind != "scalar" else None
-        count = 1 if axis is None else shape[axis]
-        behind = 0 if axis is None else len(shape) - axis - 1
-        if weights is None:
-            found = torch.empty(count, device="meta")
-        elif m is None:
-            assert part.shift is not None
-            found = weights.vector(part.shift, count)
-        else:
-            op: Any = weights.op(m, 0, count)
-            found = op.scale[:1] if axis is None else op.scale
-        return found.reshape(count, *(1,) * behind).clone()
-
-    def _border(self, part: Part, weights: Weights | None) -> BorderBias:
-        assert part.shift is not None
-        assert part.axis is not None
-        channels, *planned = self.after.values[part.value].shape[part.axis :]
-        node = self.after.nodes[part.value]
-        source = self.after.values[node.inputs[0]].shape[part.axis + 1 :]
-        borders = borders_of(part.shift, len(planned))
-
-        def response(size: tuple[int, ...]) -> Tensor | None:
-            if weights is None:
-                return torch.empty(channels, *size, device="meta")
-            found = respond(part.shift, size, weights)
-            return None if found is None else found.expand(channels, *size)
-
-        if borders is None and weights is not None:
-            whole = weights.vector(part.shift, channels)
-            return BorderBias(tuple(planned), lambda size: whole.expand(channels, *size), None, source)
-        return BorderBias(tuple(planned), response, borders, source)
-
 
 def _tensor(model: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
     return getattr(model.get_submodule(path), leaf)  # type: ignore[no-any-return]
-
-
-def _hollow(m: Map, window: Any, part: Part, dtype: torch.dtype) -> Conv | ConvTranspose:
-    taps = tuple(axis.kernel for axis in window)
-    lead = (m.cols, m.rows // m.groups) if m.kind == "transposed" else (m.rows, m.cols // m.groups)
-    weight = torch.empty(*lead, *taps, device="meta", dtype=dtype)
-    bias = None if part.shift is None else torch.empty(m.rows, device="meta", dtype=dtype)
-    return (ConvTranspose if m.kind == "transposed" else Conv)(weight, bias, window, m.groups)
