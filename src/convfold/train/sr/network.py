@@ -51,6 +51,7 @@ def sr_network(scale: int = 2, channels: int = 1, width: int = 32, depth: int = 
     `channels` 1 for luminance, 3 for colour; `depth` convolutions, at least 2, `width` channels between them. Scale 1
     restores without enlarging. Raises InvalidArgument for impossible sizes.
 
+    >>> import torch
     >>> sr_network(scale=3, width=8)(torch.zeros(1, 1, 5, 7)).shape
     torch.Size([1, 1, 15, 21])
     """
