@@ -40,7 +40,7 @@ def onnx() -> str:
         times = [f"{over[who]['median']:.2f}" if who in over else "-" for who in ("given", "onnxsim", "onnxslim")]
         macs = " / ".join(f"{n / 1e6:,.1f}" for n in found["macs"])
         operators = " / ".join(f"{n:,}" for n in found["operators"])
-        name = record["name"].replace("convfold.studies.bench_onnx:", "")
+        name = record["name"].replace("convfold.studies.bench.onnx:", "")
         rows.append(f"| `{name}` | {macs} | {operators} | {' | '.join(times)} |")
     return f"""\
 `convfold bench onnx`: files as two exporters write them, folded by `convfold fold model.onnx`; before / after. The last

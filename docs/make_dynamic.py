@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convfold.files import write_text
-from convfold.studies.compare_dynamic_arms import ARMS, STATIC
+from convfold.studies.compare.dynamic.arms import ARMS, STATIC
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dynamic.md"

@@ -47,7 +47,7 @@ FLOORS = {
     "timm:inception_v3": Floor(95, None, 183, 312),
     "torchvision:googlenet": Floor(58, None, 111, 195),
     "torchvision:shufflenet_v2_x0_5": Floor(57, None, 109, 168),
-    "convfold.studies.bench_zoo_models:TwoDBB": Floor(3, 15.1, 9, 35),
+    "convfold.studies.bench.zoo.models:TwoDBB": Floor(3, 15.1, 9, 35),
 }
 # Convolutions, products and norms in ONNX Runtime's optimised graph.
 MOBILEONE_NODES = {"Conv": 43, "Gemm": 1, "BatchNormalization": 0, "Add": 0}
@@ -86,7 +86,7 @@ def worse(results: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _size(name: str) -> list[int]:
-    side = {"convfold.studies.bench_zoo_models:TwoDBB": 56, "timm:inception_v3": 299}.get(name, 224)
+    side = {"convfold.studies.bench.zoo.models:TwoDBB": 56, "timm:inception_v3": 299}.get(name, 224)
     return [side, side]
 
 

@@ -7,8 +7,8 @@ import pytest
 from convfold import cli
 from convfold.cli import bench
 from convfold.errors import InvalidArgument
-from convfold.studies.bench_fold import FoldSetting
-from convfold.studies.bench_train import TrainSetting
+from convfold.studies.bench.fold import FoldSetting
+from convfold.studies.bench.train import TrainSetting
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from convfold import cli
 from convfold.cli import bench_dynamic as verb
 from convfold.cost.timing import Ratio
 from convfold.errors import InvalidArgument
-from convfold.studies.bench_dynamic import Case, DynamicResult, DynamicSetting, bench_dynamic, candidates, cases, peaks
+from convfold.studies.bench.dynamic import Case, DynamicResult, DynamicSetting, bench_dynamic, candidates, cases, peaks
 
 SMALL = DynamicSetting(channels=(8,), sizes=(6,), batches=(2,), experts=(2,), rounds=2)
 

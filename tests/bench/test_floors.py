@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from convfold.studies.bench_zoo import violations
-from convfold.studies.bench_zoo_models import FAMILIES
+from convfold.studies.bench.zoo.models import FAMILIES
+from convfold.studies.bench.zoo.study import violations
 from floors import FLOORS, MOBILEONE_NODES, RESULTS, main, read, worse
 
 NAME = "timm:mobileone_s0"

@@ -6,9 +6,9 @@ from torch import nn
 
 from convfold.blocks import names
 from convfold.errors import UnknownName
-from convfold.studies.bench_fold import FoldResult, FoldSetting, bench_fold, executed, fold_errors, randomised
-from convfold.studies.bench_layers import block_as, plain_layer
-from convfold.studies.bench_timing import Ratio
+from convfold.studies.bench.fold import FoldResult, FoldSetting, bench_fold, executed, fold_errors, randomised
+from convfold.studies.bench.layers import block_as, plain_layer
+from convfold.studies.timing import Ratio
 
 X = torch.randn(2, 8, 16, 8)
 

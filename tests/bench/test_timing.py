@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from convfold.studies.bench_timing import Ratio, circumstances, one_thread, paired, ratio
+from convfold.studies.timing import Ratio, circumstances, one_thread, paired, ratio
 
 
 def test_ratio_is_taken_round_by_round():
@@ -78,6 +78,6 @@ def test_circumstances_name_versions_and_threads():
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")
 def test_allocator_is_told_to_keep_memory():
     # In a process of its own: it cannot be undone.
-    code = "from convfold.studies.bench_timing import steady_allocator as s; import sys; sys.stdout.write(s())"
+    code = "from convfold.studies.timing import steady_allocator as s; import sys; sys.stdout.write(s())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "glibc, mmap and trim thresholds 1 GiB"

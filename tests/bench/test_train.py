@@ -6,7 +6,7 @@ from torch import nn
 
 from convfold.blocks import Block
 from convfold.errors import UnknownName
-from convfold.studies.bench_train import Arm, TrainSetting, arms_of, bench_train, network, peak_bytes, step_of
+from convfold.studies.bench.train import Arm, TrainSetting, arms_of, bench_train, network, peak_bytes, step_of
 
 SMALL = TrainSetting(layers=2, channels=4, size=6, batch=3, rounds=2)
 

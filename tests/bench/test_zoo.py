@@ -16,10 +16,14 @@ import torch
 from torch import nn
 
 from convfold import cli
-from convfold.studies import bench_zoo, bench_zoo_folding, bench_zoo_models, bench_zoo_values, bench_zoo_worker
-from convfold.studies.bench_zoo import LOG, ZooRun, missing, summarise, violations
-from convfold.studies.bench_zoo_models import OWN
-from convfold.studies.bench_zoo_values import ZooSetting, measure_values
+from convfold.studies.bench.zoo import folding as bench_zoo_folding
+from convfold.studies.bench.zoo import models as bench_zoo_models
+from convfold.studies.bench.zoo import study as bench_zoo
+from convfold.studies.bench.zoo import values as bench_zoo_values
+from convfold.studies.bench.zoo import worker as bench_zoo_worker
+from convfold.studies.bench.zoo.models import OWN
+from convfold.studies.bench.zoo.study import LOG, ZooRun, missing, summarise, violations
+from convfold.studies.bench.zoo.values import ZooSetting, measure_values
 
 SMALL = ZooSetting(size=16, samples=2, latency=False, onnx=False, folding=False)
 COST = {"macs": 10, "convolutions": 2, "operators": 5}

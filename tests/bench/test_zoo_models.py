@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from convfold.errors import InvalidArgument
-from convfold.studies import bench_zoo_models
-from convfold.studies.bench_zoo_models import FAMILIES, OWN, TwoDBB, default_models, example_input, prepared, randomise
+from convfold.studies.bench.zoo import models as bench_zoo_models
+from convfold.studies.bench.zoo.models import FAMILIES, OWN, TwoDBB, default_models, example_input, prepared, randomise
 
 
 class Scaled(nn.Module):

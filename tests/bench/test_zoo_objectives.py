@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from convfold import cli
 from convfold.plan.by_graph import OBJECTIVES
-from convfold.studies import bench_zoo, bench_zoo_folding, bench_zoo_values
-from convfold.studies.bench_zoo import LOG, ZooRun, violations
-from convfold.studies.bench_zoo_models import randomise
-from convfold.studies.bench_zoo_values import ZooSetting, measure_values
+from convfold.studies.bench.zoo import folding as bench_zoo_folding
+from convfold.studies.bench.zoo import study as bench_zoo
+from convfold.studies.bench.zoo import values as bench_zoo_values
+from convfold.studies.bench.zoo.models import randomise
+from convfold.studies.bench.zoo.study import LOG, ZooRun, violations
+from convfold.studies.bench.zoo.values import ZooSetting, measure_values
 
 SMALL = ZooSetting(samples=2, latency=False, onnx=False, folding=False)
 COST = {"macs": 10, "convolutions": 2, "operators": 5}

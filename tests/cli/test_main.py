@@ -9,7 +9,7 @@ import typer
 
 from convfold import cli
 from convfold.errors import InvalidArgument
-from convfold.studies import demo as demo_study
+from convfold.studies.demo import study as demo_study
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ pytest.importorskip("sklearn")
 
 from convfold.dynamic import DynamicLayer, Router
 from convfold.errors import UnknownName
-from convfold.studies import compare_dynamic_network as networks
-from convfold.studies.compare_dynamic_arms import ARMS
-from convfold.studies.compare_dynamic_network import EXPERTS, build, started
-from convfold.studies.compare_dynamic_tasks import dataset, inverted
+from convfold.studies.compare.dynamic import network as networks
+from convfold.studies.compare.dynamic.arms import ARMS
+from convfold.studies.compare.dynamic.network import EXPERTS, build, started
+from convfold.studies.compare.dynamic.tasks import dataset, inverted
 
 MIXED = ["uniform", "condconv", "dynamicconv", "dynet"]
 

@@ -13,11 +13,11 @@ import pytest
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 
-from convfold.studies.compare_dynamic_arms import ARMS, STATIC, Run, Settings, label
-from convfold.studies.compare_dynamic_results import Cost, Results
-from convfold.studies.compare_dynamic_tasks import TASKS
-from convfold.studies.compare_dynamic_words import against, annealing, headline, limits, verdicts
-from convfold.studies.demo_cost import Latency
+from convfold.studies.compare.dynamic.arms import ARMS, STATIC, Run, Settings, label
+from convfold.studies.compare.dynamic.results import Cost, Results
+from convfold.studies.compare.dynamic.tasks import TASKS
+from convfold.studies.compare.dynamic.words import against, annealing, headline, limits, verdicts
+from convfold.studies.demo.cost import Latency
 from convfold.studies.statistics import holm
 
 IMAGES = 1000
@@ -147,8 +147,8 @@ def test_the_page_and_the_summary_hold_everything(seeds: int) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     from convfold.report import render
-    from convfold.studies.compare_dynamic_page import page
-    from convfold.studies.compare_dynamic_table import tables
+    from convfold.studies.compare.dynamic.page import page
+    from convfold.studies.compare.dynamic.table import tables
 
     results = made({("inverted", "dynet"): -1.0}, seeds)
     text = render(page(results))

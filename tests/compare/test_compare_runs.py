@@ -18,10 +18,10 @@ pytest.importorskip("sklearn")
 from rich.console import Console
 
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
-from convfold.studies import compare_runs
-from convfold.studies.compare_dynamic_arms import ARMS, Run, RunJob, Settings, choose_rate
-from convfold.studies.compare_dynamic_tasks import TASKS
-from convfold.studies.compare_runs import Runs, Shard, do
+from convfold.studies.compare import runs as compare_runs
+from convfold.studies.compare.dynamic.arms import ARMS, Run, RunJob, Settings, choose_rate
+from convfold.studies.compare.dynamic.tasks import TASKS
+from convfold.studies.compare.runs import Runs, Shard, do
 from convfold.studies.workers import Workers
 
 TINY = Settings(epochs=1, batch_size=256, width=4)
@@ -153,7 +153,7 @@ def test_a_rate_that_diverges_is_told_and_does_not_stop_the_study() -> None:
 
 
 def test_annealing_cools_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convfold.studies import compare_dynamic_arms as arms
+    from convfold.studies.compare.dynamic import arms
 
     seen: list[Any] = []
     real = arms.TemperatureSchedule

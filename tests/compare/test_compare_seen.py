@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from convfold.dynamic import CondConv2d
-from convfold.studies.compare_dynamic_network import started
-from convfold.studies.compare_dynamic_seen import channel_correlations, routing
+from convfold.studies.compare.dynamic.network import started
+from convfold.studies.compare.dynamic.seen import channel_correlations, routing
 
 
 def gated(weight: float, bias: float = 0.0) -> nn.Module:

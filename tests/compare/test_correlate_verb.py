@@ -73,7 +73,7 @@ def test_it_is_drawn(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 def test_digits_are_data(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
-    assert run(["correlate", "convfold.studies.compare_dynamic_network:condconv", "--data", "digits"]) == 0
+    assert run(["correlate", "convfold.studies.compare.dynamic.network:condconv", "--data", "digits"]) == 0
     text = said(capfd)
     assert "blocks.1.chain.convs.1" in text
     assert "Seen on digits." in text

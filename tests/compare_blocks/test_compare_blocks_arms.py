@@ -13,10 +13,10 @@ pytest.importorskip("sklearn")
 import convfold
 from convfold import blocks
 from convfold.errors import ConvfoldError, InvalidArgument, UnknownName
-from convfold.studies.compare_blocks_arms import BLOCKS, LEFT_OUT, STARTS_AS_PLAIN, SUMS, Arm, arms_of, checked_blocks
-from convfold.studies.compare_blocks_run import make_task
-from convfold.studies.compare_blocks_start import deviations, layer_ends, started
-from convfold.studies.compare_blocks_tasks import SETTINGS, deep_cnn
+from convfold.studies.compare.blocks.arms import BLOCKS, LEFT_OUT, STARTS_AS_PLAIN, SUMS, Arm, arms_of, checked_blocks
+from convfold.studies.compare.blocks.run import make_task
+from convfold.studies.compare.blocks.start import deviations, layer_ends, started
+from convfold.studies.compare.blocks.tasks import SETTINGS, deep_cnn
 from convfold.train import plain_cnn
 from convfold.verify import verify
 

@@ -11,8 +11,8 @@ import torch
 pytest.importorskip("sklearn")
 
 from convfold.errors import ConvfoldError, InvalidArgument, UnknownName
-from convfold.studies import compare_blocks_run as module
-from convfold.studies.compare_blocks_run import (
+from convfold.studies.compare.blocks import run as module
+from convfold.studies.compare.blocks.run import (
     Run,
     RunJob,
     arm_of,
@@ -21,9 +21,9 @@ from convfold.studies.compare_blocks_run import (
     ranking_jobs,
     tuning_jobs,
 )
-from convfold.studies.compare_blocks_tasks import SETTINGS, Digits, TaskSettings, quick
-from convfold.studies.compare_contest import choose_rate
-from convfold.studies.compare_contest_data import parted_digits
+from convfold.studies.compare.blocks.tasks import SETTINGS, Digits, TaskSettings, quick
+from convfold.studies.compare.contest import choose_rate
+from convfold.studies.compare.contest_data import parted_digits
 
 TINY = {task: replace(quick(of), length=1, width=4) for task, of in SETTINGS.items()}
 

@@ -14,8 +14,8 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from convfold.cli import run
-from convfold.studies import compare_runs
-from convfold.studies.compare_blocks_results import Results
+from convfold.studies.compare import runs as compare_runs
+from convfold.studies.compare.blocks.results import Results
 from convfold.studies.workers import Job, Message
 
 QUICK = ["compare", "blocks", "--quick", "--tasks", "digits", "--workers", "1"]
@@ -118,6 +118,8 @@ def test_bad_input_is_a_sentence(
 def test_missing_packages_are_named(
     tasks: str, package: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convfold.studies.compare_blocks.find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(
+        "convfold.studies.compare.blocks.study.find_spec", lambda name: None if name == package else object()
+    )
     assert run(["compare", "blocks", "--quick", "--tasks", tasks, "--out", str(tmp_path)]) == 2
     assert f"packages are missing: got no {package}." in said(capfd)

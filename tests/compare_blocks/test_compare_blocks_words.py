@@ -13,14 +13,14 @@ import pytest
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 
-from convfold.studies.bench_timing import Ratio
-from convfold.studies.compare_blocks_arms import BLOCKS, LEFT_OUT, arms_of
-from convfold.studies.compare_blocks_results import EARLY, END, Results, StepTimes
-from convfold.studies.compare_blocks_run import Run
-from convfold.studies.compare_blocks_tasks import SETTINGS
-from convfold.studies.compare_blocks_verdicts import verdict
-from convfold.studies.compare_blocks_words import headline, limits, sentences
+from convfold.studies.compare.blocks.arms import BLOCKS, LEFT_OUT, arms_of
+from convfold.studies.compare.blocks.results import EARLY, END, Results, StepTimes
+from convfold.studies.compare.blocks.run import Run
+from convfold.studies.compare.blocks.tasks import SETTINGS
+from convfold.studies.compare.blocks.verdicts import verdict
+from convfold.studies.compare.blocks.words import headline, limits, sentences
 from convfold.studies.statistics import holm
+from convfold.studies.timing import Ratio
 
 Shifts = Mapping[tuple[str, str], float]
 TASKS = ("digits", "deep")
@@ -179,8 +179,8 @@ def test_the_page_the_tables_and_the_summary_hold_everything(seeds: int, blocks:
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     from convfold.report import render
-    from convfold.studies.compare_blocks_page import page
-    from convfold.studies.compare_blocks_table import tables
+    from convfold.studies.compare.blocks.page import page
+    from convfold.studies.compare.blocks.table import tables
 
     results = made({("digits", blocks[-1]): -1.0}, blocks=blocks, seeds=seeds, tasks=("digits", "sr"))
     text = render(page(results))

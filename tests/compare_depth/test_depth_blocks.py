@@ -13,8 +13,8 @@ pytest.importorskip("sklearn")
 import convfold
 from convfold.blocks import build
 from convfold.errors import InvalidArgument
-from convfold.studies.compare_depth_chain import imbalance, preconditioned
-from convfold.studies.compare_depth_network import ARMS, chain, network
+from convfold.studies.compare.depth.chain import imbalance, preconditioned
+from convfold.studies.compare.depth.network import ARMS, chain, network
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -63,7 +63,7 @@ def test_one_by_ones_behind_a_kernel_are_a_chain_of_matrices(inputs: int, output
 
 
 def _factors(conv: nn.Conv2d, depth: int) -> list[Tensor]:
-    from convfold.studies.compare_depth_chain import balanced
+    from convfold.studies.compare.depth.chain import balanced
 
     return balanced(conv.weight.detach().flatten(1), depth)
 

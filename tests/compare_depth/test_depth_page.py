@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 
-from convfold.studies.compare_contest import tuning_seeds
-from convfold.studies.compare_depth_arms import NETWORK, Settings, arms_of, network_run
-from convfold.studies.compare_depth_descent import recorded
-from convfold.studies.compare_depth_problems import TASKS
-from convfold.studies.compare_depth_results import SOLVED, Results
-from convfold.studies.compare_depth_words import (
+from convfold.studies.compare.contest import tuning_seeds
+from convfold.studies.compare.depth.arms import NETWORK, Settings, arms_of, network_run
+from convfold.studies.compare.depth.descent import recorded
+from convfold.studies.compare.depth.problems import TASKS
+from convfold.studies.compare.depth.results import SOLVED, Results
+from convfold.studies.compare.depth.words import (
     agreement,
     factor,
     groups,
@@ -197,8 +197,8 @@ def test_the_page_and_the_summary_hold_everything(seeds: int) -> None:
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
     from convfold.report import render
-    from convfold.studies.compare_depth_page import page
-    from convfold.studies.compare_depth_table import tables
+    from convfold.studies.compare.depth.page import page
+    from convfold.studies.compare.depth.table import tables
 
     results = made(seeds, error=2.0)
     text = render(page(results))

@@ -13,8 +13,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 
 from convfold.errors import UnknownName
-from convfold.studies.compare_depth import compared_jobs, network_jobs, sweep_jobs
-from convfold.studies.compare_depth_arms import (
+from convfold.studies.compare.depth.arms import (
     NETWORK,
     QUICK_TASKS,
     Settings,
@@ -25,8 +24,9 @@ from convfold.studies.compare_depth_arms import (
     quick,
     settings_of,
 )
-from convfold.studies.compare_depth_problems import INPUTS, SAMPLES, TASKS, Classification, Regression
-from convfold.studies.compare_depth_runs import NetworkJob, SweepJob, shared_rate
+from convfold.studies.compare.depth.problems import INPUTS, SAMPLES, TASKS, Classification, Regression
+from convfold.studies.compare.depth.runs import NetworkJob, SweepJob, shared_rate
+from convfold.studies.compare.depth.study import compared_jobs, network_jobs, sweep_jobs
 
 SMALL = replace(quick(Settings()), steps=60, flat_steps=60, traced_steps=60, predicted_seeds=1)
 
@@ -151,7 +151,7 @@ def test_a_last_step_that_breaks_the_network_has_diverged_too(tuning: bool, monk
             for parameter in model.parameters():
                 parameter.fill_(3e38)
 
-    monkeypatch.setattr("convfold.studies.compare_depth_runs.train", broken)
+    monkeypatch.setattr("convfold.studies.compare.depth.runs.train", broken)
     found = NetworkJob(network_run("depth2", 0.1, tuning), 0, SMALL).run(silent)
     assert "no longer finite" in found["diverged"]
     json.dumps(found, allow_nan=False)

@@ -15,10 +15,10 @@ pytest.importorskip("sklearn")
 import itertools
 
 from convfold.errors import ConvfoldError, InvalidArgument
-from convfold.studies.compare_depth_chain import balanced, gain, gradients, imbalance, preconditioned, product
-from convfold.studies.compare_depth_descent import descend, recorded
-from convfold.studies.compare_depth_flow import flow, largest_rate
-from convfold.studies.compare_depth_problems import TASKS, Classification, Regression
+from convfold.studies.compare.depth.chain import balanced, gain, gradients, imbalance, preconditioned, product
+from convfold.studies.compare.depth.descent import descend, recorded
+from convfold.studies.compare.depth.flow import flow, largest_rate
+from convfold.studies.compare.depth.problems import TASKS, Classification, Regression
 
 DEPTHS = (1, 2, 3, 4)
 SHAPES = ((1, 1), (1, 6), (6, 1), (4, 8), (8, 4), (5, 5))

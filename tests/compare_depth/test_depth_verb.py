@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from convfold.cli import run
-from convfold.studies import compare_runs
+from convfold.studies.compare import runs as compare_runs
 from convfold.studies.workers import Message
 
 QUICK = ["compare", "depth", "--quick", "--workers", "1"]
@@ -102,6 +102,8 @@ def test_bad_input_is_a_sentence(
 def test_missing_packages_are_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convfold.studies.compare_depth.find_spec", lambda name: None if name == "scipy" else object())
+    monkeypatch.setattr(
+        "convfold.studies.compare.depth.study.find_spec", lambda name: None if name == "scipy" else object()
+    )
     assert run([*QUICK, "--out", str(tmp_path)]) == 2
     assert "convfold compare depth: packages are missing: got no scipy. pip install" in said(capfd)

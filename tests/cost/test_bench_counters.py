@@ -9,10 +9,10 @@ from torch import nn
 
 from convfold.cli.bench_counters import counters
 from convfold.errors import FileProblem, InvalidArgument
-from convfold.studies.bench_counters import Answers, bench_counters
-from convfold.studies.counter_speed import against_forward, in_fresh_process
-from convfold.studies.counter_table import case_named
-from convfold.studies.counter_tools import TOOLS, asked, version_of
+from convfold.studies.bench.counters.speed import against_forward, in_fresh_process
+from convfold.studies.bench.counters.study import Answers, bench_counters
+from convfold.studies.bench.counters.table import case_named
+from convfold.studies.bench.counters.tools import TOOLS, asked, version_of
 
 
 def judged(answer, case="Conv2d", rest=360):

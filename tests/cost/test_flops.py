@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convfold.cost import cost
-from convfold.studies.counter_cases import Calls
+from convfold.studies.bench.counters.cases import Calls
 
 X = torch.rand(2, 4, 6, 6)
 N = 2 * 4 * 6 * 6

@@ -10,7 +10,7 @@ from torch import nn
 from convfold.cost import cost
 from convfold.cost.counting.operators import kind
 from convfold.cost.counting.products import formula
-from convfold.studies.counter_cases import Calls
+from convfold.studies.bench.counters.cases import Calls
 
 IMAGE, KERNEL = (2, 4, 6, 5), (6, 4, 3, 3)
 VALID = 2 * (4 * 3) * 6 * 4 * 9

@@ -5,7 +5,7 @@ import torch
 
 from convfold.algebra import hollow
 from convfold.cost import cost
-from convfold.studies.counter_table import CASES, case_named
+from convfold.studies.bench.counters.table import CASES, case_named
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convfold.studies.counter_table import CASES, case_named
+from convfold.studies.bench.counters.table import CASES, case_named
 from support.loops import Loops, of_module
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -8,7 +8,7 @@ from torch import nn
 from convfold.cost import cost
 from convfold.cost.report import CostReport
 from convfold.errors import InvalidArgument
-from convfold.studies.counter_cases import Calls
+from convfold.studies.bench.counters.cases import Calls
 
 
 @torch.library.custom_op("convfold_test::double_it", mutates_args=())

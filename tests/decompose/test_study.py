@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from convfold.errors import FileProblem, InvalidArgument
-from convfold.studies import bench_decompose as study
-from convfold.studies.bench_decompose import Setting, bench_decompose, summarise
-from convfold.studies.decompose_tasks import Task, _columns, _patches, _photographs, _psnr
+from convfold.studies.bench.decompose import study
+from convfold.studies.bench.decompose.study import Setting, bench_decompose, summarise
+from convfold.studies.bench.decompose.tasks import Task, _columns, _patches, _photographs, _psnr
 
 SETTING = Setting(tasks=("toy",), methods=("svd",), fractions=(0.6, 0.01), seeds=1)
 

@@ -26,10 +26,10 @@ import onnxruntime
 
 from convfold.cli import INTERRUPTED
 from convfold.errors import FileProblem, InvalidArgument, UnknownName
-from convfold.studies.demo import QUICK, Options
-from convfold.studies.demo import demo as run_demo
-from convfold.studies.demo_arms import CONTROL, PLAIN, Settings, TrainJob, dataset
-from convfold.studies.demo_files import Folder, load_pair
+from convfold.studies.demo.arms import CONTROL, PLAIN, Settings, TrainJob, dataset
+from convfold.studies.demo.files import Folder, load_pair
+from convfold.studies.demo.study import QUICK, Options
+from convfold.studies.demo.study import demo as run_demo
 
 from .conftest import SEEDS, Demo, alive, children, start, wait_for_lines
 

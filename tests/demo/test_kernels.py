@@ -8,10 +8,10 @@ import torch
 pytest.importorskip("sklearn")
 
 from convfold.blocks import Block, names
-from convfold.studies.demo import DEFAULT_BLOCKS
-from convfold.studies.demo_arms import start_network
-from convfold.studies.demo_cost import count, latencies
-from convfold.studies.demo_kernels import view
+from convfold.studies.demo.arms import start_network
+from convfold.studies.demo.cost import count, latencies
+from convfold.studies.demo.kernels import view
+from convfold.studies.demo.study import DEFAULT_BLOCKS
 from convfold.train import plain_cnn
 from convfold.transform import fold
 

@@ -10,10 +10,11 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from convfold.studies.demo_arms import CONTROL, PLAIN, Settings
-from convfold.studies.demo_cost import Latency
-from convfold.studies.demo_results import Network, Results
-from convfold.studies.demo_words import accuracy, beginning, headline, limits, p_text, sameness, signed, speed
+from convfold.studies.demo.arms import CONTROL, PLAIN, Settings
+from convfold.studies.demo.cost import Latency
+from convfold.studies.demo.results import Network, Results
+from convfold.studies.demo.words import accuracy, beginning, headline, limits, sameness, speed
+from convfold.studies.words import p_text, signed
 from convfold.train import Recipe
 
 NOISE = [0.00, 0.02, -0.01, 0.01, -0.02, 0.00, 0.01, -0.01]

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from convfold.errors import ConvfoldError
-from convfold.studies.demo_arms import Settings, TrainJob
+from convfold.studies.demo.arms import Settings, TrainJob
 from convfold.studies.workers import Workers
 from convfold.train import Recipe
 

@@ -11,7 +11,7 @@ from convfold import cli
 from convfold.cost.device.measure import Effort
 from convfold.cost.device.work import KINDS
 from convfold.cost.roofline import Device, stored
-from convfold.studies import bench_device
+from convfold.studies.bench.device import study as bench_device
 
 
 @pytest.fixture(autouse=True)

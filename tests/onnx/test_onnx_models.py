@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 import convfold
-from convfold.studies.bench_onnx import EXPORTERS, OnnxSetting, bench_onnx, broken
-from convfold.studies.bench_zoo_models import TwoDBB
+from convfold.studies.bench.onnx import EXPORTERS, OnnxSetting, bench_onnx, broken
+from convfold.studies.bench.zoo.models import TwoDBB
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 MODELS = {
-    "two_dbb": "convfold.studies.bench_zoo_models:TwoDBB",
-    "dbb": "convfold.studies.bench_onnx:dbb",
-    "acnet": "convfold.studies.bench_onnx:acnet",
-    "expandnet": "convfold.studies.bench_onnx:expandnet",
+    "two_dbb": "convfold.studies.bench.zoo.models:TwoDBB",
+    "dbb": "convfold.studies.bench.onnx:dbb",
+    "acnet": "convfold.studies.bench.onnx:acnet",
+    "expandnet": "convfold.studies.bench.onnx:expandnet",
 }
 # Convolutions that are needed, and that a fold has to reach.
 NEEDED = {"two_dbb": 3, "dbb": 5, "acnet": 5, "expandnet": 5}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convfold.errors import InvalidArgument
-from convfold.studies import decompose_tasks
+from convfold.studies.bench.decompose import tasks as decompose_tasks
 from convfold.train.sr import Bicubic, Degradation, psnr, quality, similarity, sr_network
 from convfold.train.sr.batch import crops
 from convfold.train.sr.colour import luminance

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from convfold.cli import run
 from convfold.errors import ConvfoldError, InvalidArgument
-from convfold.studies import sr_folder
-from convfold.studies.sr import train_sr
-from convfold.studies.sr_options import Options
-from convfold.studies.sr_results import Results
-from convfold.studies.sr_runs import Run, Settings, SrJob, _thinned, fingerprint, stretch
-from convfold.studies.sr_words import gap, headline, limits, verdicts
+from convfold.studies.sr import folder as sr_folder
+from convfold.studies.sr.options import Options
+from convfold.studies.sr.results import Results
+from convfold.studies.sr.runs import Run, Settings, SrJob, _thinned, fingerprint, stretch
+from convfold.studies.sr.study import train_sr
+from convfold.studies.sr.words import gap, headline, limits, verdicts
 from convfold.studies.workers import Message
 from convfold.train.sr import SrRecipe, bundled, from_folder
 from sr.photographs import folder, picture, save
@@ -88,7 +88,7 @@ def test_one_run_in_a_worker_gives_files_that_enlarge(
 def test_arms_rates_and_seeds_and_going_on(
     shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convfold.studies.sr.write_models", lambda *_: dict.fromkeys(["plain", "doconv"], "none"))
+    monkeypatch.setattr("convfold.studies.sr.study.write_models", lambda *_: dict.fromkeys(["plain", "doconv"], "none"))
     out = tmp_path / "sr"
     asked = ("--blocks", "doconv", "--seeds", 2, "--learning-rate", "1e-3,4e-3", "--scale", 3, "--degrade", "noise")
     assert train(shown, out, *asked) == 0
@@ -134,7 +134,7 @@ def job(shown: Path, checkpoint: Path, steps: int = 4, rate: float = 2e-3) -> Sr
 def test_a_run_killed_between_checkpoints_goes_on_to_the_same_bits(
     shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convfold.studies.sr_runs.EVERY", 2)
+    monkeypatch.setattr("convfold.studies.sr.runs.EVERY", 2)
     whole = job(shown, tmp_path / "whole.safetensors", 7).run(lambda _: None)
 
     class Killed(BaseException):
@@ -202,7 +202,9 @@ def test_bad_input_is_one_sentence(shown: Path, tmp_path: Path, capsys: pytest.C
 def test_missing_packages_are_named_before_any_work(
     shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convfold.studies.sr.find_spec", lambda name: None if name in ("skimage", "onnx") else name)
+    monkeypatch.setattr(
+        "convfold.studies.sr.study.find_spec", lambda name: None if name in ("skimage", "onnx") else name
+    )
     assert train(shown, tmp_path / "out") == 2
     assert "convfold train sr: packages are missing: got no skimage, onnx. pip install 'convfold[" in said(capsys)
     assert not (tmp_path / "out").exists()
@@ -210,7 +212,7 @@ def test_missing_packages_are_named_before_any_work(
 
 @pytest.mark.usefixtures("here")
 def test_skipped_files_are_counted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convfold.studies.sr.write_models", lambda *_: {"plain": "none"})
+    monkeypatch.setattr("convfold.studies.sr.study.write_models", lambda *_: {"plain": "none"})
     mixed = folder(tmp_path / "mixed", 5)
     (mixed / "x.png").write_bytes(b"x")
     console = Console(record=True, width=200, file=(tmp_path / "said").open("w"))

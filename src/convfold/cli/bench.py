@@ -23,9 +23,9 @@ from convfold.cli.bench_onnx import onnx
 from convfold.cli.bench_zoo import zoo
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
-from convfold.studies.bench_fold import FoldResult, FoldSetting, bench_fold
-from convfold.studies.bench_timing import circumstances, one_thread, steady_allocator
-from convfold.studies.bench_train import TrainResult, TrainSetting, arms_of, bench_train
+from convfold.studies.bench.fold import FoldResult, FoldSetting, bench_fold
+from convfold.studies.bench.train import TrainResult, TrainSetting, arms_of, bench_train
+from convfold.studies.timing import circumstances, one_thread, steady_allocator
 
 __all__ = ["app"]
 

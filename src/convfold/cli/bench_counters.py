@@ -16,10 +16,10 @@ from rich.table import Table
 from convfold.cli.progress import stages
 from convfold.errors import FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
-from convfold.studies.bench_counters import CounterStudy, bench_counters
-from convfold.studies.counter_speed import against_forward, in_fresh_process
-from convfold.studies.counter_table import CASES
-from convfold.studies.counter_tools import TOOLS
+from convfold.studies.bench.counters.speed import against_forward, in_fresh_process
+from convfold.studies.bench.counters.study import CounterStudy, bench_counters
+from convfold.studies.bench.counters.table import CASES
+from convfold.studies.bench.counters.tools import TOOLS
 
 __all__ = ["counters"]
 

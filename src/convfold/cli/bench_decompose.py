@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from convfold.studies.bench_decompose import WAYS, Setting, bench_decompose, summarise
+from convfold.studies.bench.decompose.study import WAYS, Setting, bench_decompose, summarise
 
 __all__ = ["decompose"]
 

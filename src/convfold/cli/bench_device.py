@@ -17,9 +17,9 @@ from convfold.cost.device.measure import Effort
 from convfold.cost.device.work import KINDS
 from convfold.files import output_folder, write_text
 from convfold.report import render
-from convfold.studies.bench_device import Measured, bench_device, usable_device
-from convfold.studies.bench_device_page import page
-from convfold.studies.bench_device_words import answer, headline
+from convfold.studies.bench.device.page import page
+from convfold.studies.bench.device.study import Measured, bench_device, usable_device
+from convfold.studies.bench.device.words import answer, headline
 
 __all__ = ["device"]
 

@@ -15,8 +15,8 @@ from rich.table import Table
 from convfold.cli.progress import stages
 from convfold.errors import FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
-from convfold.studies.bench_dynamic import KINDS, PASSES, DynamicResult, DynamicSetting, bench_dynamic, cases
-from convfold.studies.bench_timing import circumstances, one_thread, steady_allocator
+from convfold.studies.bench.dynamic import KINDS, PASSES, DynamicResult, DynamicSetting, bench_dynamic, cases
+from convfold.studies.timing import circumstances, one_thread, steady_allocator
 
 __all__ = ["dynamic"]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.files import output_folder
-from convfold.studies.bench_onnx import LOG, MODELS, OnnxSetting, bench_onnx, broken
+from convfold.studies.bench.onnx import LOG, MODELS, OnnxSetting, bench_onnx, broken
 
 __all__ = ["onnx"]
 

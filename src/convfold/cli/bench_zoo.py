@@ -15,9 +15,9 @@ from rich.table import Table
 from convfold.cli.models import Aim, Objective
 from convfold.errors import InvalidArgument
 from convfold.files import output_folder
-from convfold.studies.bench_zoo import LOG, ZooRun, bench_zoo, summarise, violations
-from convfold.studies.bench_zoo_models import FAMILIES, OWN, default_models
-from convfold.studies.bench_zoo_values import ZooSetting
+from convfold.studies.bench.zoo.models import FAMILIES, OWN, default_models
+from convfold.studies.bench.zoo.study import LOG, ZooRun, bench_zoo, summarise, violations
+from convfold.studies.bench.zoo.values import ZooSetting
 
 __all__ = ["zoo"]
 

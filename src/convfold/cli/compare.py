@@ -10,8 +10,8 @@ from rich.console import Console
 
 from convfold.cli.compare_blocks import blocks
 from convfold.cli.compare_depth import depth
-from convfold.studies.compare_dynamic import DEFAULT_FOLDER, Options, compare_dynamic
-from convfold.studies.compare_runs import Shard
+from convfold.studies.compare.dynamic.study import DEFAULT_FOLDER, Options, compare_dynamic
+from convfold.studies.compare.runs import Shard
 
 __all__ = ["app"]
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from convfold.studies.compare_blocks import DEFAULT_FOLDER, Options, compare_blocks
-from convfold.studies.compare_blocks_results import Results
-from convfold.studies.compare_runs import Shard
+from convfold.studies.compare.blocks.results import Results
+from convfold.studies.compare.blocks.study import DEFAULT_FOLDER, Options, compare_blocks
+from convfold.studies.compare.runs import Shard
 
 __all__ = ["blocks"]
 

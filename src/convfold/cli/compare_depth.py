@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from convfold.studies.compare_depth import DEFAULT_FOLDER, Options, compare_depth
-from convfold.studies.compare_runs import Shard
+from convfold.studies.compare.depth.study import DEFAULT_FOLDER, Options, compare_depth
+from convfold.studies.compare.runs import Shard
 
 __all__ = ["depth"]
 

@@ -15,8 +15,8 @@ from convfold.errors import InvalidArgument
 from convfold.files import write_text
 from convfold.report import render
 from convfold.report.correlate_picture import correlate_page, correlate_picture
+from convfold.studies.bench.decompose.data import named_inputs
 from convfold.studies.correlate import correlate as measure
-from convfold.studies.decompose_data import named_inputs
 from convfold.transform.ship import check_target
 
 __all__ = ["correlate"]

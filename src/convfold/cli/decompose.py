@@ -18,7 +18,7 @@ from convfold.errors import InvalidArgument
 from convfold.files import write_bytes, write_text
 from convfold.report import render
 from convfold.report.decompose import decomposition_page
-from convfold.studies.decompose_data import named_inputs
+from convfold.studies.bench.decompose.data import named_inputs
 from convfold.transform.decompose import METHODS, Report
 from convfold.transform.decompose import decompose as run
 from convfold.transform.ship import save_onnx, save_pt2

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from convfold.studies.demo import DEFAULT_FOLDER, Options
-from convfold.studies.demo import demo as run_demo
+from convfold.studies.demo.study import DEFAULT_FOLDER, Options
+from convfold.studies.demo.study import demo as run_demo
 
 __all__ = ["demo"]
 

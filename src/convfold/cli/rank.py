@@ -16,7 +16,7 @@ from convfold.files import write_text
 from convfold.report import render
 from convfold.report.decompose import rank_page
 from convfold.report.rank_picture import rank_picture
-from convfold.studies.decompose_data import named_inputs
+from convfold.studies.bench.decompose.data import named_inputs
 from convfold.studies.rank import rank as measure
 from convfold.transform.ship import check_target
 

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.errors import InvalidArgument
-from convfold.studies.demo_words import p_text
-from convfold.studies.sr import train_sr as run_study
-from convfold.studies.sr_options import DEFAULT_FOLDER, Options
-from convfold.studies.sr_results import SSIM, Results, column
-from convfold.studies.sr_words import between, gap, headline, verdicts
+from convfold.studies.sr.options import DEFAULT_FOLDER, Options
+from convfold.studies.sr.results import SSIM, Results, column
+from convfold.studies.sr.study import train_sr as run_study
+from convfold.studies.sr.words import between, gap, headline, verdicts
+from convfold.studies.words import p_text
 from convfold.train.sr import SrRecipe
 
 __all__ = ["train_sr"]

@@ -1,0 +1,1 @@
+"""``convfold bench counters``: counts of operations against a truth that is executed, and against other counters."""

@@ -1,0 +1,1 @@
+"""``convfold compare blocks``: training-time blocks against plain at one deployed architecture."""

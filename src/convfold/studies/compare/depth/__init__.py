@@ -1,0 +1,1 @@
+"""``convfold compare depth``: linear chains of one function class against one layer."""

@@ -1,0 +1,1 @@
+"""``convfold compare dynamic``: dynamic convolutions against static ones."""

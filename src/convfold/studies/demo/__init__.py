@@ -1,0 +1,1 @@
+"""``convfold demo``: expand, train, fold, ship on digits, with controls."""

@@ -1,0 +1,1 @@
+"""``convfold train sr``: super-resolution by one deployed architecture, trained in several forms."""
