@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import sympy
@@ -169,11 +170,17 @@ def _calls(recorder: Recorder, translation: Translation) -> list[Call]:
 
 def _outputs(calls: list[Call], translation: Translation) -> None:
     """The program's outputs: the tensors that the root call returns; a constant becomes a value."""
-    found: list[Any] = []
-    map_tree(lambda leaf: found.append(leaf) if isinstance(leaf, (Ref, Constant)) else None, calls[0].output)
     values = translation.values
-    for leaf in found:
+
+    def output(leaf: Any) -> Any:
         if isinstance(leaf, Constant):
-            step = Step(torch.ops.aten.alias.default, (leaf,), {})
+            # What an operator gave was a tensor of its own at each run, which its receiver may write to.
+            computed = leaf.key in translation.constants.steps
+            target = torch.ops.aten.clone.default if computed else torch.ops.aten.alias.default
+            step = Step(target, (leaf,), {})
             leaf = values.opaque(None, step, translation.constants.meta(leaf.key), 0)
-        values.program.outputs += (leaf.value,)
+        if isinstance(leaf, Ref):
+            values.program.outputs += (leaf.value,)
+        return leaf
+
+    calls[0] = replace(calls[0], output=map_tree(output, calls[0].output))
