@@ -61,7 +61,7 @@ def _folded_mixture(module: nn.Module, old: nn.Module) -> bool:
 
 
 def _rewritten(module: Any, old: nn.Module | None) -> Change:
-    return {"forward": module.source, **_brought(module, old)}
+    return {"forward": module.convfold_forward, **_brought(module, old)}
 
 
 def _tensors(holder: nn.Module | None) -> dict[str, tuple[int, ...]]:

@@ -142,6 +142,11 @@ class Change:
         """The live value that flows where `value` did; None where nothing does."""
         return value if value in self.live or value in self.before.inputs else self._labels.get(value)
 
+    def same_size(self, value: int) -> bool:
+        """Whether what flows where `value` did has its size, at all sizes that the model is captured for."""
+        label, sizes = self.label(value), self.captured.sizes
+        return label == value or (label is not None and sizes.get(value, value) == sizes.get(label, label))
+
     def within(self, value: int, call: int) -> bool:
         """Whether a live value is computed during `call`."""
         return value in self.home and call <= self.home[value] < self.end[call]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from convfold.graph.program import Linear
 from convfold.plan.emission.aliasing import unsafe_writes
 from convfold.plan.emission.change import Change, refs
 from convfold.plan.emission.idle import Idle
+from convfold.plan.emission.passing import looks_at_no_size
 from convfold.plan.emission.reach import Reach
 
 __all__ = ["Outcome", "Solver", "Unit"]
@@ -91,13 +92,13 @@ class Solver:
         if call.parent is not None and number in self.inlined:
             return None
         if not change.inside[number] and not change.placed[number]:
-            return self._untouched(call)
+            return self._untouched(call) if self._fits(call, call.args, call.kwargs) else None
         ins = {change.label(v) for v in refs(call.args, call.kwargs)}
         outs = {change.label(v) for v in refs(call.output)}
         placed = change.placed[number]
         if any(change.escapes(v, number) and v not in outs for v in placed):
             return None
-        if self._is_untouched(number):
+        if self._is_untouched(number) and self._fits(call, call.args, call.kwargs):
             whole = self._untouched(call)
             # Idle code that reads what is gone is left out of a forward written anew.
             if None in ins or not any(v in change.was for v in self._idle.lost(whole.reads)):
@@ -174,11 +175,21 @@ class Solver:
                 if value in change.was and (label is None or (label not in passed and not change.within(label, below))):
                     return None
             children.append(found)
+        seen = [(call.args, call.kwargs), *(change.calls[below].output for below in change.children[number])]
+        if not self._fits(call, *seen):
+            return None
         reads = self._idle.own(call).union(*(child.reads for child in children))
         outer = self._idle.outer(call, reads)
         if any(v in change.was or (v not in outer and not self._runs(v, number)) for v in self._idle.lost(reads)):
             return None
         return Outcome(call, "kept", tuple(children), reads=frozenset(outer))
+
+    def _fits(self, call: Call, *seen: Any) -> bool:
+        """Whether the forward of a call may run on what flows where the values in `seen` did.
+
+        It may read their sizes, which no value shows, unless it is one that is known to look at none.
+        """
+        return all(map(self.change.same_size, refs(*seen))) or looks_at_no_size(self.module(call))
 
     def _runs(self, value: int, number: int) -> bool:
         """Whether idle code in a call that is kept still computes a value."""

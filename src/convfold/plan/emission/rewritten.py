@@ -23,15 +23,18 @@ _GLOBALS = {"torch": torch, "F": F, "__name__": __name__, "__builtins__": __buil
 
 
 class Rewritten:
-    """A module of class `written_from` that runs the forward in `source`; all else is its class's."""
+    """A module of class `convfold_class` that runs `convfold_forward`, a source; all else is its class's.
 
-    written_from: type[nn.Module]
-    source: str
+    The two have the library's name before them: a user's module may have anything of another name.
+    """
+
+    convfold_class: type[nn.Module]
+    convfold_forward: str
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class exists in this process only: its recipe is pickled instead.
         _, _, *state = super().__reduce_ex__(protocol)
-        return rebuild, (self.written_from, self.source), *state
+        return rebuild, (self.convfold_class, self.convfold_forward), *state
 
 
 def rebuild(cls: type[nn.Module], source: str) -> nn.Module:
@@ -60,7 +63,7 @@ def _compile(cls: type[nn.Module], source: str) -> FunctionType:
 def rewritten_class(cls: type[nn.Module], source: str) -> Any:
     """The subclass of `cls` whose forward is `source`; one for each pair, shown under the name of `cls`."""
     shown = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    own = {"forward": _compile(cls, source), "written_from": cls, "source": source}
+    own = {"forward": _compile(cls, source), "convfold_class": cls, "convfold_forward": source}
     return type(cls)(cls.__name__, (Rewritten, cls), {**shown, **own})
 
 
@@ -92,7 +95,7 @@ def rewrite(module: nn.Module, source: str) -> None:
 
     A traced module becomes a plain one: its class knows how to copy and to save a graph, which it has no more.
     """
-    cls = module.written_from if isinstance(module, Rewritten) else type(module)
+    cls = module.convfold_class if isinstance(module, Rewritten) else type(module)
     vars(module).pop("forward", None)
     if isinstance(module, GraphModule):
         cls = nn.Module
