@@ -229,7 +229,8 @@ class Builder:
 
     def again(self) -> int:
         """A module or weight that is already held, on another value."""
-        used = [step for step in self.steps if step.held and step.kind in ("module", "conv2d", "mul", "batch_norm")]
+        kinds = ("module", "conv2d", "mul", "batch_norm")
+        used = [step for step in self.steps if step.held and step.kind in kinds and len(step.sources) == 1]
         if not used:
             raise Rejected("nothing to use again")
         step = self.rng.choice(used)

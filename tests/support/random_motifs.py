@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from support.random_builder import Builder, Rejected
+from support.random_steps import Like
 
 __all__ = ["DRAWN"]
 
@@ -188,6 +189,17 @@ def padded(b: Builder) -> int:
     return b.conv(y) if b.chance(0.7) else y
 
 
+def sized(b: Builder) -> int:
+    """A map brought to the size of another, of which it reads nothing else."""
+    like = b.pick("map")
+    if b.chance(0.6):
+        like = b.one("pad", [like], options=[tuple(b.rng.randint(0, 2) for _ in range(4)), "constant", 0.0])
+        b.conv(like)
+    x, kind = b.pick("map"), b.rng.choice(["crop like", "resize like"])
+    held = [b.hold(Like(kind), "like")] if b.chance(0.5) else []
+    return b.one("module" if held else kind, [x, like], held, label=kind)
+
+
 def blocks_of_space(b: Builder) -> int:
     """Pixel shuffle and unshuffle, upsampling, strided slices, between convolutions."""
     x = b.pick("map")
@@ -254,6 +266,7 @@ DRAWN: list[tuple[int, Callable[[Builder], int]]] = [
     (3, rearranged),
     (2, pooled),
     (2, padded),
+    (2, sized),
     (1, blocks_of_space),
     (1, gated),
     (2, passing),

@@ -11,11 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["INPLACE", "RUN", "Part", "ScaledNorm", "Step", "nested"]
+__all__ = ["INPLACE", "RUN", "Like", "Part", "ScaledNorm", "Step", "nested"]
 
 
 class ScaledNorm(nn.BatchNorm2d):
     """A subclass of a batch normalisation that changes nothing, as libraries have many."""
+
+
+class Like(nn.Module):
+    """A step of RUN as a module of its own: of its second argument it reads the size alone."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return RUN[self.kind](x, like)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,8 @@ RUN: dict[str, Callable[..., Any]] = {
     "pixel_unshuffle": F.pixel_unshuffle,
     "upsample": lambda x: F.interpolate(x, scale_factor=2.0, mode="nearest"),
     "crop": lambda x, low, high: x[:, :, low : x.shape[2] - high, low : x.shape[3] - high],
+    "crop like": lambda x, like: x[:, :, : like.shape[2], : like.shape[3]],
+    "resize like": lambda x, like: F.interpolate(x, like.shape[2:]),
     "stride": lambda x, step: x[:, :, ::step, ::step],
     # layouts
     "regroup": lambda x, groups: x.unflatten(1, (groups, x.shape[1] // groups)).flatten(1, 2),
