@@ -9,7 +9,6 @@ import typer
 
 from convfold import cli
 from convfold.errors import InvalidArgument
-from convfold.studies.demo import study as demo_study
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ def test_the_demos_bad_arguments(tmp_path: Path, capsys, arguments, words) -> No
 
 
 def test_the_demo_without_its_packages(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(demo_study, "find_spec", lambda name: None if name in ("scipy", "jinja2") else name)
+    monkeypatch.setattr("convfold.studies.asked.find_spec", lambda name: None if name in ("scipy", "jinja2") else name)
     assert cli.run(["demo", "--quick", "--out", str(tmp_path / "out")]) == 2
     err = capsys.readouterr().err
     assert "no scipy, jinja2" in err

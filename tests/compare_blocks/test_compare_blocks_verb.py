@@ -118,8 +118,6 @@ def test_bad_input_is_a_sentence(
 def test_missing_packages_are_named(
     tasks: str, package: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "convfold.studies.compare.blocks.study.find_spec", lambda name: None if name == package else object()
-    )
+    monkeypatch.setattr("convfold.studies.asked.find_spec", lambda name: None if name == package else object())
     assert run(["compare", "blocks", "--quick", "--tasks", tasks, "--out", str(tmp_path)]) == 2
     assert f"packages are missing: got no {package}." in said(capfd)

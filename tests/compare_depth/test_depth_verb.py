@@ -102,8 +102,6 @@ def test_bad_input_is_a_sentence(
 def test_missing_packages_are_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "convfold.studies.compare.depth.study.find_spec", lambda name: None if name == "scipy" else object()
-    )
+    monkeypatch.setattr("convfold.studies.asked.find_spec", lambda name: None if name == "scipy" else object())
     assert run([*QUICK, "--out", str(tmp_path)]) == 2
     assert "convfold compare depth: packages are missing: got no scipy. pip install" in said(capfd)

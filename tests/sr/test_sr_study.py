@@ -202,9 +202,7 @@ def test_bad_input_is_one_sentence(shown: Path, tmp_path: Path, capsys: pytest.C
 def test_missing_packages_are_named_before_any_work(
     shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "convfold.studies.sr.study.find_spec", lambda name: None if name in ("skimage", "onnx") else name
-    )
+    monkeypatch.setattr("convfold.studies.asked.find_spec", lambda name: None if name in ("skimage", "onnx") else name)
     assert train(shown, tmp_path / "out") == 2
     assert "convfold train sr: packages are missing: got no skimage, onnx. pip install 'convfold[" in said(capsys)
     assert not (tmp_path / "out").exists()

@@ -21,6 +21,7 @@ from convfold.cli.bench_device import device
 from convfold.cli.bench_dynamic import dynamic
 from convfold.cli.bench_onnx import onnx
 from convfold.cli.bench_zoo import zoo
+from convfold.cli.names import listed
 from convfold.errors import ConvfoldError, FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
 from convfold.studies.bench.fold import FoldResult, FoldSetting, bench_fold
@@ -106,7 +107,7 @@ def _start(
     verb: str, setting: Any, blocks: str, rounds: int | None, quick: bool, seed: int, out: Path | None
 ) -> _Study:
     """Everything that can be wrong is found here, before minutes of measuring."""
-    chosen = [name.strip() for name in blocks.split(",") if name.strip()]
+    chosen = listed(blocks)
     if blocks and not chosen:
         raise InvalidArgument("--blocks names no block", got=repr(blocks), expected="names with commas between")
     for name in chosen:

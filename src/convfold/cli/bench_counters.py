@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from convfold.cli.names import listed
 from convfold.cli.progress import stages
 from convfold.errors import FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
@@ -60,7 +61,7 @@ def counters(
 
 
 def _tools(names: str) -> list[str]:
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    chosen = listed(names)
     for name in chosen:
         if name not in TOOLS:
             raise InvalidArgument("--tools names no counter", got=repr(name), expected=f"one of {', '.join(TOOLS)}")

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from convfold.cli.names import listed
 from convfold.studies.bench.decompose.study import WAYS, Setting, bench_decompose, summarise
 
 __all__ = ["decompose"]
@@ -28,9 +29,9 @@ def decompose(
     Started again it makes only what is not in decompose.json yet.
     """
     setting = Setting.quick() if quick else Setting()
-    if named := _names(tasks):
+    if named := tuple(listed(tasks)):
         setting = replace(setting, tasks=named)
-    if named := _names(methods):
+    if named := tuple(listed(methods)):
         setting = replace(setting, methods=named)
     if seeds is not None:
         setting = replace(setting, seeds=seeds)
@@ -53,7 +54,3 @@ def decompose(
             table.add_row(row["method"], share, *figures, "/".join(str(row["choices"][way]) for way in WAYS))
         console.print(table)
     console.print(f"saved: {out / 'decompose.json'}, {', '.join(f'decompose-{t}.png' for t in setting.tasks)}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from convfold.cli.names import listed
 from convfold.cli.progress import stages
 from convfold.errors import FileProblem, InvalidArgument
 from convfold.files import output_folder, write_text
@@ -67,7 +68,7 @@ def dynamic(
 
 def _setting(kinds: str, rounds: int | None, quick: bool) -> DynamicSetting:
     setting = DynamicSetting.quick() if quick else DynamicSetting()
-    chosen = tuple(name.strip() for name in kinds.split(",") if name.strip())
+    chosen = tuple(listed(kinds))
     for name in chosen:
         if name not in KINDS:
             raise InvalidArgument("--kinds names no kind", got=repr(name), expected=f"some of {', '.join(KINDS)}")

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from convfold.cli.names import listed
 from convfold.files import output_folder
 from convfold.studies.bench.onnx import LOG, MODELS, OnnxSetting, bench_onnx, broken
 
@@ -32,7 +33,7 @@ def onnx(
     the folded one against itself as control, and what onnxsim and onnxslim make of the unfolded file beside it where
     they are installed. One line of JSON per file goes to onnx.jsonl in OUT. Exit code 1 when a file breaks a promise.
     """
-    names = tuple(name.strip() for name in models.split(",") if name.strip()) or MODELS
+    names = tuple(listed(models)) or MODELS
     console = Console()
 
     def tell(name: str, result: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convfold.cli.models import Aim, Objective
+from convfold.cli.names import listed
 from convfold.errors import InvalidArgument
 from convfold.files import output_folder
 from convfold.studies.bench.zoo.models import FAMILIES, OWN, default_models
@@ -71,7 +72,7 @@ def zoo(
 def _names(models: str, families: bool) -> list[str]:
     if not models:
         return list(FAMILIES if families else default_models())
-    chosen = [name.strip() for name in models.split(",") if name.strip()]
+    chosen = listed(models)
     if not chosen:
         raise InvalidArgument("--models names no model", got=repr(models), expected="names with commas between")
     # A bare name is one of the list's, or timm's.

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from convfold.cli.compare_blocks import blocks
 from convfold.cli.compare_depth import depth
+from convfold.cli.compare_options import ShardText, WorkerCount, part_of
 from convfold.studies.compare.dynamic.study import DEFAULT_FOLDER, Options, compare_dynamic
-from convfold.studies.compare.runs import Shard
 
 __all__ = ["app"]
 
@@ -25,17 +25,14 @@ def dynamic(
         int | None, typer.Option(help="Runs per arm and task.", show_default="30, or 2 with --quick")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the log, the weights and the report.")] = Path(DEFAULT_FOLDER),
-    shard: Annotated[
-        str | None, typer.Option(help="Make only part i of n, as 2/4; a call without --shard collects all parts.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+    shard: ShardText = None,
+    workers: WorkerCount = None,
 ) -> None:
     """Rank static, blind, gated, wide and dynamic convolutions on digits, and write a report.
 
     Interrupted and started again with the same options, it goes on where it was.
     """
-    part = None if shard is None else Shard.parse(shard)
-    compare_dynamic(Options(seeds, out, quick, part, workers), Console())
+    compare_dynamic(Options(out=out, quick=quick, seeds=seeds, shard=part_of(shard), workers=workers), Console())
 
 
 app.command("blocks")(blocks)

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from convfold.cli.compare_options import ShardText, WorkerCount, part_of
+from convfold.cli.names import listed
 from convfold.studies.compare.blocks.results import Results
 from convfold.studies.compare.blocks.study import DEFAULT_FOLDER, Options, compare_blocks
-from convfold.studies.compare.runs import Shard
 
 __all__ = ["blocks"]
 
@@ -30,10 +31,8 @@ def blocks(
         int | None, typer.Option(help="Runs per arm and task.", show_default="20, for sr 12; or 2 with --quick")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the log, the weights and the report.")] = Path(DEFAULT_FOLDER),
-    shard: Annotated[
-        str | None, typer.Option(help="Make only part i of n, as 2/4; a call without --shard collects all parts.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+    shard: ShardText = None,
+    workers: WorkerCount = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is to train and how long it takes, and train nothing.")
     ] = False,
@@ -44,11 +43,15 @@ def blocks(
 
     Exits 1 where a folded network is not certified equal to the trained one, or costs something else than plain.
     """
-    part = None if shard is None else Shard.parse(shard)
-    options = Options(_split(names), _split(tasks), seeds, out, quick, part, workers, dry_run)
+    options = Options(
+        out=out,
+        quick=quick,
+        seeds=seeds,
+        shard=part_of(shard),
+        workers=workers,
+        blocks=None if names is None else listed(names),
+        tasks=None if tasks is None else listed(tasks),
+        dry_run=dry_run,
+    )
     found = compare_blocks(options, Console())
     return int(isinstance(found, Results) and bool(found.unequal))
-
-
-def _split(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

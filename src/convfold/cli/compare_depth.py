@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from convfold.cli.compare_options import ShardText, WorkerCount, part_of
 from convfold.studies.compare.depth.study import DEFAULT_FOLDER, Options, compare_depth
-from convfold.studies.compare.runs import Shard
 
 __all__ = ["depth"]
 
@@ -20,10 +20,8 @@ def depth(
         int | None, typer.Option(help="Problems per task and depth.", show_default="20, or 2 with --quick")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the log and the report.")] = Path(DEFAULT_FOLDER),
-    shard: Annotated[
-        str | None, typer.Option(help="Make only part i of n, as 2/4; a call without --shard collects all parts.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of one thread.", show_default="one per core")] = None,
+    shard: ShardText = None,
+    workers: WorkerCount = None,
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -37,5 +35,5 @@ def depth(
     One function class and one start for every depth: regression with p = 2 and 4, softmax and a small CNN on digits.
     Interrupted and started again with the same options, it goes on where it was.
     """
-    part = None if shard is None else Shard.parse(shard)
-    compare_depth(Options(seeds, out, quick, part, workers, tasks), Console())
+    options = Options(out=out, quick=quick, seeds=seeds, shard=part_of(shard), workers=workers, tasks=tasks)
+    compare_depth(options, Console())

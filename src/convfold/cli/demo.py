@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from convfold.cli.names import listed
 from convfold.studies.demo.study import DEFAULT_FOLDER, Options
 from convfold.studies.demo.study import demo as run_demo
 
@@ -27,6 +28,6 @@ def demo(
 
     Interrupted and started again with the same options, it goes on where it was.
     """
-    names = None if blocks is None else [name.strip() for name in blocks.split(",") if name.strip()]
+    names = None if blocks is None else listed(blocks)
     results = run_demo(Options(names, seeds, out, quick), Console())
     return 0 if results.all_equal else 1

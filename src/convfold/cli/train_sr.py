@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from convfold.cli.names import listed
 from convfold.errors import InvalidArgument
 from convfold.studies.sr.options import DEFAULT_FOLDER, Options
 from convfold.studies.sr.results import SSIM, Results, column
@@ -60,7 +61,7 @@ def train_sr(
     Every arm starts from the plain network's weights and ships its architecture; convfold upscale runs the files.
     """
     recipe = SrRecipe(steps, batch_size, patch, loss=loss)
-    names = [name.strip() for name in block.split(",") if name.strip()]
+    names = listed(block)
     options = Options(
         blocks=[name for name in names if name != "plain"],
         scale=scale,

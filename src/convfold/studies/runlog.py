@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
+
+import torch
 
 from convfold.errors import FileProblem
 from convfold.files import append_line
@@ -16,9 +20,14 @@ try:
 except ImportError:  # Windows has no flock: there two studies in one folder are the user's to avoid.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["RunLog"]
+__all__ = ["RunLog", "made_with"]
 
 FIELDS = {"name", "seed", "settings", "result"}
+
+
+def made_with() -> dict[str, str]:
+    """What every result depends on besides its settings."""
+    return {"convfold": version("convfold"), "torch": torch.__version__, "machine": platform.machine()}
 
 
 class RunLog:

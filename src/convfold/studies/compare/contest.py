@@ -6,19 +6,19 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from rich.console import Console
 
-from convfold.errors import ConvfoldError, InvalidArgument
-from convfold.studies.compare.runs import NamedJob, Runs, Shard, do
+from convfold.studies.compare.runs import NamedJob, Runs, do
 
 __all__ = [
+    "FIRST_TUNING_SEED",
+    "ContestJob",
     "Entry",
     "Played",
     "Run",
     "TuningJob",
-    "check_call",
     "choose_rate",
     "mean_validation",
     "play",
@@ -65,6 +65,24 @@ class Run:
         return found if found.name == name and found.known else None
 
 
+RunT = TypeVar("RunT", bound=Run)
+
+
+@dataclass(frozen=True)
+class ContestJob(Generic[RunT]):
+    """What every job of a contest is: a network to train, from a seed."""
+
+    what: RunT
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return self.what.name
+
+    def __str__(self) -> str:
+        return f"training {self.name}, seed {self.seed}"
+
+
 class TuningJob(NamedJob, Protocol):
     """A job that tries one learning rate; its result holds "validation_loss", None where it diverged."""
 
@@ -98,37 +116,6 @@ def choose_rate(losses: Mapping[float, Sequence[float | None]]) -> float:
         return len(losses[rate]) - len(values), sum(values) / max(len(values), 1), rate
 
     return min(losses, key=rank)
-
-
-def check_call(
-    seeds: int, workers: int | None, shard: Shard | None, entries: int, missing: Sequence[str], command: str
-) -> None:
-    """Hold a call against what there is to do and what is installed.
-
-    Raises InvalidArgument for an impossible number of seeds, workers or shards, ConvfoldError for `missing` packages.
-    """
-    for name, number in (("--seeds", seeds), ("--workers", workers)):
-        if number is not None and number < 1:
-            raise InvalidArgument("it takes at least one", where=name, got=number, expected="1 or more")
-    if seeds > FIRST_TUNING_SEED:
-        raise InvalidArgument(
-            "seeds from there on choose learning rates",
-            where="--seeds",
-            got=seeds,
-            expected=f"at most {FIRST_TUNING_SEED}",
-        )
-    # An arm on a task is one shard's: its learning rate is chosen from its own runs.
-    if shard is not None and shard.count > entries:
-        raise InvalidArgument(
-            "there are more shards than work", where="--shard", got=shard, expected=f"at most {entries}"
-        )
-    if missing:
-        raise ConvfoldError(
-            "packages are missing",
-            where=command,
-            got=f"no {', '.join(missing)}",
-            hint="pip install 'convfold[demo,report]' brings them.",
-        )
 
 
 def say_log(console: Console, runs: Runs) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import nn
 
+from convfold.studies.runlog import made_with
 from convfold.train import Data, Recipe, digits, plain_cnn, predictions, scale_gammas, train
 from convfold.transform import expand, fold
 from convfold.verify import verify
@@ -47,9 +46,7 @@ class Settings:
             "width": self.width,
             "gamma": CONTROL_GAMMA if arm == CONTROL else 1.0,
             "data": dataset().fingerprint,
-            "convfold": version("convfold"),
-            "torch": torch.__version__,
-            "machine": platform.machine(),
+            **made_with(),
         }
 
     def mark(self, arm: str, seed: int) -> str:

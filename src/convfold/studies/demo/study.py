@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import platform
@@ -11,16 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from convfold.blocks import Block, names
-from convfold.errors import ConvfoldError, InvalidArgument, UnknownName
+from convfold.errors import InvalidArgument
 from convfold.files import output_folder, remove_leftovers, write_bytes, write_text
 from convfold.report import render
+from convfold.studies.asked import check_known, check_packages, missing_packages
 from convfold.studies.demo.arms import CONTROL, PLAIN, Settings, TrainJob, dataset, is_block, label
 from convfold.studies.demo.cost import count, latencies
 from convfold.studies.demo.files import FIRST_SEED, Folder, OnnxJob, load_pair
@@ -121,30 +121,13 @@ def demo(options: Options, console: Console) -> Results:
 
 
 def _checked_blocks(blocks: Sequence[str]) -> list[str]:
-    known = names()
-    for name in blocks:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            raise UnknownName(
-                "unknown block",
-                where="--blocks",
-                got=repr(name),
-                expected=f"names from {', '.join(known)}",
-                hint=f"Did you mean {' or '.join(near)}?",
-            )
+    check_known("block", "--blocks", blocks, names())
     return list(dict.fromkeys(blocks))
 
 
 def _check_packages() -> None:
-    missing = {extra: [name for name in needed if find_spec(name) is None] for extra, needed in PACKAGES.items()}
-    extras = [extra for extra, absent in missing.items() if absent]
-    if extras:
-        raise ConvfoldError(
-            "packages are missing",
-            where="convfold demo",
-            got=f"no {', '.join(name for absent in missing.values() for name in absent)}",
-            hint=f"pip install 'convfold[{','.join(extras)}]' brings them.",
-        )
+    extras = [extra for extra, needed in PACKAGES.items() if missing_packages(needed)]
+    check_packages("convfold demo", chain.from_iterable(PACKAGES.values()), ",".join(extras))
 
 
 def _unfinished(log: RunLog, folder: Folder, arms: list[str], seeds: int, settings: Settings) -> list[TrainJob]:

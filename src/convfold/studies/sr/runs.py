@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from convfold.errors import ConvfoldError
+from convfold.studies.runlog import made_with
 from convfold.train.sr import (
     Degradation,
     Fit,
@@ -80,8 +79,7 @@ class Settings:
         run = Run.parse(name)
         if run is None:
             return {}
-        versions = {"convfold": version("convfold"), "torch": torch.__version__, "machine": platform.machine()}
-        return {**self.shared(), "arm": run.arm, "learning_rate": run.rate, **versions}
+        return {**self.shared(), "arm": run.arm, "learning_rate": run.rate, **made_with()}
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
 
-from convfold.errors import ConvfoldError, InvalidArgument
+from convfold.errors import InvalidArgument
 from convfold.files import output_folder, remove_leftovers, write_text
 from convfold.report import render
+from convfold.studies.asked import check_counts, check_packages
 from convfold.studies.compare.runs import Runs
 from convfold.studies.sr.files import costs, folded_network, write_models, write_pictures
 from convfold.studies.sr.folder import check_folder, make_runs, say_found
@@ -73,16 +73,8 @@ def train_sr(options: Options, console: Console) -> Results:
 
 
 def _settings(options: Options) -> Settings:
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise ConvfoldError(
-            "packages are missing",
-            where="convfold train sr",
-            got=f"no {', '.join(missing)}",
-            hint="pip install 'convfold[train,demo,report,onnx]' brings them.",
-        )
-    for name, number in (("--seeds", options.seeds), ("--workers", options.workers)):
-        if number is not None and number < 1:
-            raise InvalidArgument("it takes at least one", where=name, got=number, expected="1 or more")
+    check_packages("convfold train sr", PACKAGES, "train,demo,report,onnx")
+    check_counts(seeds=options.seeds, workers=options.workers)
     if not options.rates:
         raise InvalidArgument("there is no learning rate", where="--learning-rate", expected="one, or several")
     for rate in options.rates:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convfold import blocks
-from convfold.errors import InvalidArgument, UnknownName
+from convfold.errors import InvalidArgument
+from convfold.studies.asked import check_known
 
 __all__ = ["BLOCKS", "LEFT_OUT", "PLAIN", "SUMS", "Arm", "arms_of", "checked_blocks"]
 
@@ -113,15 +113,7 @@ def checked_blocks(names: Sequence[str]) -> list[str]:
                 got=f"{name}: {LEFT_OUT[name]}",
                 expected=", ".join(BLOCKS),
             )
-        if name not in BLOCKS:
-            near = difflib.get_close_matches(name, blocks.names(), n=3, cutoff=0.4) or BLOCKS
-            raise UnknownName(
-                "unknown block",
-                where="--blocks",
-                got=repr(name),
-                expected=f"names from {', '.join(BLOCKS)}",
-                hint=f"Did you mean {' or '.join(near)}?",
-            )
+    check_known("block", "--blocks", names, BLOCKS, near=blocks.names())
     if not names:
         raise InvalidArgument("there is no block to compare", where="--blocks", expected=", ".join(BLOCKS))
     return list(dict.fromkeys(names))

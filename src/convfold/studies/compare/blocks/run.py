@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convfold.cost import cost
-from convfold.errors import ConvfoldError, InvalidArgument, UnknownName
+from convfold.errors import ConvfoldError, InvalidArgument
+from convfold.studies.asked import check_known
 from convfold.studies.compare import contest
 from convfold.studies.compare.blocks.arms import BLOCKS, Arm, arms_of
 from convfold.studies.compare.blocks.pictures import Enlarging
@@ -24,6 +22,7 @@ from convfold.studies.compare.blocks.start import deviations, layer_ends, starte
 from convfold.studies.compare.blocks.tasks import SETTINGS, Digits, Task, TaskSettings, Trained
 from convfold.studies.compare.contest import Entry, tuning_seeds
 from convfold.studies.compare.contest_networks import content
+from convfold.studies.runlog import made_with
 from convfold.transform import fold
 from convfold.verify import Certificate, verify
 
@@ -57,16 +56,7 @@ def checked_tasks(names: Sequence[str]) -> list[str]:
 
     Raises UnknownName with the nearest names, InvalidArgument where there is none.
     """
-    for name in names:
-        if name not in SETTINGS:
-            near = difflib.get_close_matches(name, list(SETTINGS), n=3, cutoff=0.4) or list(SETTINGS)
-            raise UnknownName(
-                "unknown task",
-                where="--tasks",
-                got=repr(name),
-                expected=f"names from {', '.join(SETTINGS)}",
-                hint=f"Did you mean {' or '.join(near)}?",
-            )
+    check_known("task", "--tasks", names, list(SETTINGS))
     if not names:
         raise InvalidArgument("there is no task to compare on", where="--tasks", expected=", ".join(SETTINGS))
     return [name for name in SETTINGS if name in names]
@@ -90,30 +80,19 @@ class Run(contest.Run):
             "start": arm.start,
             "block": arm.block,
             "from": arm.reference if arm.start == "equal" else "",
-            "convfold": version("convfold"),
-            "torch": torch.__version__,
-            "machine": platform.machine(),
+            **made_with(),
         }
 
 
 @dataclass(frozen=True)
-class RunJob:
+class RunJob(contest.ContestJob[Run]):
     """Train one network and look at it."""
 
-    what: Run
-    seed: int
     settings: TaskSettings
-
-    @property
-    def name(self) -> str:
-        return self.what.name
 
     @property
     def task(self) -> Task:
         return make_task(self.what.task, self.settings)
-
-    def __str__(self) -> str:
-        return f"training {self.name}, seed {self.seed}"
 
     def start(self, arm: Arm) -> nn.Module:
         """An arm's network of this run's seed, before training."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -23,43 +21,34 @@ from convfold.studies.compare.blocks.run import Run, checked_tasks, ranking_jobs
 from convfold.studies.compare.blocks.table import tables
 from convfold.studies.compare.blocks.tasks import SETTINGS, TaskSettings, quick
 from convfold.studies.compare.blocks.verdicts import verdict_dicts
-from convfold.studies.compare.contest import Entry, check_call, play, say_log, versions
-from convfold.studies.compare.runs import MOST_WORKERS, Runs, Shard
+from convfold.studies.compare.contest import Entry, play, say_log, versions
+from convfold.studies.compare.options import CallOptions, default_folder
+from convfold.studies.compare.runs import MOST_WORKERS, Runs
 from convfold.studies.workers import available_cores
 
 __all__ = ["DEFAULT_FOLDER", "Options", "compare_blocks"]
 
-DEFAULT_FOLDER = "convfold-compare-blocks"
+DEFAULT_FOLDER = default_folder("blocks")
 QUICK_BLOCKS = ("doconv", "repvgg")
 ROUNDS, QUICK_ROUNDS = 30, 3
-PACKAGES = ("sklearn", "scipy", "matplotlib", "jinja2")
 # What super-resolution needs besides: pictures, and their similarity.
 SR_PACKAGES = ("PIL", "skimage")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How the comparison is called; None takes the default, which is smaller when `quick`."""
+@dataclass(frozen=True, kw_only=True)
+class Options(CallOptions):
+    """How this comparison is called."""
 
+    study: ClassVar[str] = "blocks"
+
+    out: str | os.PathLike[str] = DEFAULT_FOLDER
     blocks: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
-    seeds: int | None = None
-    out: str | os.PathLike[str] = DEFAULT_FOLDER
-    quick: bool = False
-    shard: Shard | None = None
-    workers: int | None = None
     dry_run: bool = False
 
     @property
-    def command(self) -> str:
-        """The command line that gives the report."""
-        words = ["convfold", "compare", "blocks"]
-        words += ["--quick"] if self.quick else []
-        words += ["--blocks", ",".join(self.blocks)] if self.blocks is not None else []
-        words += ["--tasks", ",".join(self.tasks)] if self.tasks is not None else []
-        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
-        words += ["--out", os.fspath(self.out)] if os.fspath(self.out) != DEFAULT_FOLDER else []
-        return shlex.join(words)
+    def chosen(self) -> dict[str, object]:
+        return {"blocks": _listed(self.blocks), "tasks": _listed(self.tasks), "seeds": self.seeds}
 
     def settings(self) -> dict[str, TaskSettings]:
         """Of every task."""
@@ -80,10 +69,8 @@ def compare_blocks(options: Options, console: Console) -> Results | Budget:
     tasks = checked_tasks(list(SETTINGS) if options.tasks is None else options.tasks)
     settings = options.settings()
     entries = [(task, arm) for task in tasks for arm in arms_of(task, blocks)]
-    needed = (*PACKAGES, *(SR_PACKAGES if "sr" in tasks else ()))
-    missing = [name for name in needed if find_spec(name) is None]
     seeds = min(settings[task].seeds for task in tasks)
-    check_call(seeds, options.workers, options.shard, len(entries), missing, "convfold compare blocks")
+    options.check(seeds, len(entries), SR_PACKAGES if "sr" in tasks else ())
     mine = entries if options.shard is None else options.shard.part(entries)
     runs = Runs(Path(options.out), lambda name: _settings_of(name, settings), options.shard)
     try:
@@ -122,6 +109,10 @@ def compare_blocks(options: Options, console: Console) -> Results | Budget:
     )
     _write(results, Path(options.out), console)
     return results
+
+
+def _listed(names: Sequence[str] | None) -> str | None:
+    return None if names is None else ",".join(names)
 
 
 def _settings_of(name: str, settings: dict[str, TaskSettings]) -> dict[str, Any]:

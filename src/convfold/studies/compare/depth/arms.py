@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from typing import Any
-
-import torch
 
 from convfold.errors import UnknownName
 from convfold.studies.compare.contest import Entry, Run
 from convfold.studies.compare.contest_data import parted_digits
 from convfold.studies.compare.depth.network import ARMS
 from convfold.studies.compare.depth.problems import SAMPLES, TASKS, TEST_SHARE
+from convfold.studies.runlog import made_with
 from convfold.train import Recipe
 
 __all__ = [
@@ -119,10 +116,9 @@ def settings_of(name: str, settings: Settings) -> dict[str, Any]:
     """All that the result of the run of that name depends on besides the seed; empty for a name of another study."""
     task, _, rest = name.partition("/")
     arm, _, kind = rest.partition("/")
-    common = {"convfold": version("convfold"), "torch": torch.__version__, "machine": platform.machine()}
     if (run := Run.parse(name)) is not None and run.task == NETWORK and run.arm in ARMS:
         recipe = asdict(settings.recipe(run.rate))
-        return {**recipe, "width": settings.width, "data": parted_digits(run.tuning).fingerprint, **common}
+        return {**recipe, "width": settings.width, "data": parted_digits(run.tuning).fingerprint, **made_with()}
     if task in TASKS and arm in arms_of(task) and kind == "sweep":
         chain = {
             "steps": settings.steps_of(task),
@@ -133,5 +129,5 @@ def settings_of(name: str, settings: Settings) -> dict[str, Any]:
             "samples": SAMPLES,
             "test_share": TEST_SHARE,
         }
-        return {**asdict(TASKS[task]), "level": TASKS[task].level, **chain, **common}
+        return {**asdict(TASKS[task]), "level": TASKS[task].level, **chain, **made_with()}
     return {}

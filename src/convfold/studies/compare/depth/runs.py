@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from convfold.errors import ConvfoldError
-from convfold.studies.compare.contest import Run
+from convfold.studies.compare.contest import ContestJob, Run
 from convfold.studies.compare.contest_data import parted_digits
 from convfold.studies.compare.contest_networks import mean_loss
 from convfold.studies.compare.depth.arms import Settings
@@ -150,19 +150,10 @@ def _against(
 
 
 @dataclass(frozen=True)
-class NetworkJob:
+class NetworkJob(ContestJob[Run]):
     """Train one small CNN of linear chains on digits."""
 
-    what: Run
-    seed: int
     settings: Settings
-
-    @property
-    def name(self) -> str:
-        return self.what.name
-
-    def __str__(self) -> str:
-        return f"training {self.name}, seed {self.seed}"
 
     def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
         """The result to log; a run that ranks is folded too, and the folded network is what is tested.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 
@@ -16,7 +15,6 @@ from convfold.files import write_text
 from convfold.report import render
 from convfold.studies.compare.contest import (
     Entry,
-    check_call,
     choose_rate,
     mean_validation,
     say_log,
@@ -39,35 +37,27 @@ from convfold.studies.compare.depth.results import Results
 from convfold.studies.compare.depth.runs import NetworkJob, SweepJob
 from convfold.studies.compare.depth.table import tables
 from convfold.studies.compare.depth.words import said
-from convfold.studies.compare.runs import NamedJob, Runs, Shard, do
+from convfold.studies.compare.options import CallOptions, default_folder
+from convfold.studies.compare.runs import NamedJob, Runs, do
 
 __all__ = ["DEFAULT_FOLDER", "SEEDS", "Options", "compare_depth"]
 
-DEFAULT_FOLDER = "convfold-compare-depth"
+DEFAULT_FOLDER = default_folder("depth")
 SEEDS, QUICK_SEEDS = 20, 2
-PACKAGES = ("sklearn", "scipy", "matplotlib", "jinja2")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How the study is called; None takes the default, which is smaller when `quick`."""
+@dataclass(frozen=True, kw_only=True)
+class Options(CallOptions):
+    """How this study is called."""
 
-    seeds: int | None = None
+    study: ClassVar[str] = "depth"
+
     out: str | os.PathLike[str] = DEFAULT_FOLDER
-    quick: bool = False
-    shard: Shard | None = None
-    workers: int | None = None
     tasks: str | None = None
 
     @property
-    def command(self) -> str:
-        """The command line that gives the report."""
-        words = ["convfold", "compare", "depth"]
-        words += ["--quick"] if self.quick else []
-        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
-        words += ["--tasks", self.tasks] if self.tasks is not None else []
-        words += ["--out", os.fspath(self.out)] if os.fspath(self.out) != DEFAULT_FOLDER else []
-        return shlex.join(words)
+    def chosen(self) -> dict[str, object]:
+        return {"seeds": self.seeds, "tasks": self.tasks}
 
 
 def compare_depth(options: Options, console: Console) -> Results | None:
@@ -81,8 +71,7 @@ def compare_depth(options: Options, console: Console) -> Results | None:
     seeds = options.seeds if options.seeds is not None else QUICK_SEEDS if options.quick else SEEDS
     tasks = chosen_tasks(options.tasks if options.tasks is not None else QUICK_TASKS if options.quick else None)
     entries = entries_of(tasks)
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    check_call(seeds, options.workers, options.shard, len(entries), missing, "convfold compare depth")
+    options.check(seeds, len(entries))
     settings = quick(Settings()) if options.quick else Settings()
     mine = entries if options.shard is None else options.shard.part(entries)
     runs = Runs(Path(options.out), lambda name: settings_of(name, settings), options.shard)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import nn
 
 from convfold.dynamic import TemperatureSchedule
@@ -19,6 +16,7 @@ from convfold.studies.compare.contest_networks import content, mean_loss
 from convfold.studies.compare.dynamic.network import APART, EXPERTS, started
 from convfold.studies.compare.dynamic.seen import channel_correlations, routing
 from convfold.studies.compare.dynamic.tasks import TASKS, dataset
+from convfold.studies.runlog import made_with
 from convfold.train import Data, Recipe, count_wrong, train
 
 __all__ = ["ARMS", "STATIC", "Arm", "Run", "RunJob", "Settings", "choose_rate", "label"]
@@ -99,27 +97,16 @@ class Run(contest.Run):
             "apart": APART,
             "cooling": [HOTTEST, settings.cooling_epochs] if arm.annealed else None,
             "data": dataset(self.task, 0, self.tuning).fingerprint,
-            "convfold": version("convfold"),
-            "torch": torch.__version__,
-            "machine": platform.machine(),
+            **made_with(),
         }
 
 
 @dataclass(frozen=True)
-class RunJob:
+class RunJob(contest.ContestJob[Run]):
     """Train one network and look at it."""
 
-    what: Run
-    seed: int
     settings: Settings
     keep_weights: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.what.name
-
-    def __str__(self) -> str:
-        return f"training {self.name}, seed {self.seed}"
 
     def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
         """The result to log, and under "weights" the content of a safetensors file where they are kept."""

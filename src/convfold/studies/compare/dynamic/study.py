@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from rich.console import Console
@@ -19,43 +17,32 @@ from torch import nn
 from convfold.cost import cost
 from convfold.files import write_text
 from convfold.report import render
-from convfold.studies.compare.contest import Entry, check_call, play, say_log, versions
+from convfold.studies.compare.contest import Entry, play, say_log, versions
 from convfold.studies.compare.dynamic.arms import ARMS, Run, RunJob, Settings, quick, tuning_jobs
 from convfold.studies.compare.dynamic.network import started
 from convfold.studies.compare.dynamic.page import page
 from convfold.studies.compare.dynamic.results import Cost, Results
 from convfold.studies.compare.dynamic.table import tables
 from convfold.studies.compare.dynamic.tasks import TASKS, dataset
-from convfold.studies.compare.runs import Runs, Shard
+from convfold.studies.compare.options import CallOptions, default_folder
+from convfold.studies.compare.runs import Runs
 from convfold.studies.demo.cost import latencies
 
 __all__ = ["DEFAULT_FOLDER", "SEEDS", "Options", "compare_dynamic"]
 
-DEFAULT_FOLDER = "convfold-compare-dynamic"
+DEFAULT_FOLDER = default_folder("dynamic")
 SEEDS, QUICK_SEEDS = 30, 2
 LATENCY_BATCH = 64
 ROUNDS, QUICK_ROUNDS = 40, 5
-PACKAGES = ("sklearn", "scipy", "matplotlib", "jinja2")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How the comparison is called; None takes the default, which is smaller when `quick`."""
+@dataclass(frozen=True, kw_only=True)
+class Options(CallOptions):
+    """How this comparison is called."""
 
-    seeds: int | None = None
+    study: ClassVar[str] = "dynamic"
+
     out: str | os.PathLike[str] = DEFAULT_FOLDER
-    quick: bool = False
-    shard: Shard | None = None
-    workers: int | None = None
-
-    @property
-    def command(self) -> str:
-        """The command line that gives the report."""
-        words = ["convfold", "compare", "dynamic"]
-        words += ["--quick"] if self.quick else []
-        words += ["--seeds", str(self.seeds)] if self.seeds is not None else []
-        words += ["--out", os.fspath(self.out)] if os.fspath(self.out) != DEFAULT_FOLDER else []
-        return shlex.join(words)
 
 
 def compare_dynamic(options: Options, console: Console) -> Results | None:
@@ -68,8 +55,7 @@ def compare_dynamic(options: Options, console: Console) -> Results | None:
     """
     seeds = options.seeds if options.seeds is not None else QUICK_SEEDS if options.quick else SEEDS
     entries = list(product(TASKS, ARMS))
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    check_call(seeds, options.workers, options.shard, len(entries), missing, "convfold compare dynamic")
+    options.check(seeds, len(entries))
     settings = quick(Settings()) if options.quick else Settings()
     mine = entries if options.shard is None else options.shard.part(entries)
     folder = Path(options.out)
