@@ -10,6 +10,7 @@ from torch import nn
 
 from convfold import blocks, load_plan
 from convfold.cli import run
+from support.verbs import printed
 
 HERE = "tests.cli.test_verbs"
 INPUT = ("--input", "1x3x12x12")
@@ -25,15 +26,10 @@ def other() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return captured.out + captured.err
-
-
 def test_plan_prints_and_writes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "plan.json"
     assert run(["plan", f"{HERE}:wide", *INPUT, "--out", str(out)]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "DBBConv2d" in text
     assert "2 + 3" in text
     assert len(json.loads(out.read_text())["regions"]) == 2
@@ -41,7 +37,7 @@ def test_plan_prints_and_writes(tmp_path: Path, capfd: pytest.CaptureFixture[str
 
 def test_fold_writes_what_loads_into_a_fresh_model(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["fold", f"{HERE}:wide", *INPUT, "--out", str(tmp_path)]) == 0
-    assert "equal: error" in said(capfd)
+    assert "equal: error" in printed(capfd)
     folded = load_plan(tmp_path / "plan.json").apply(wide())
     folded.load_state_dict(load_file(tmp_path / "model.safetensors"))
     x = torch.randn(2, 3, 12, 12)
@@ -55,26 +51,26 @@ def test_weights_are_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
         model[2].weight.fill_(float("nan"))
     save_file(model.state_dict(), tmp_path / "bad.safetensors")
     assert run(["plan", f"{HERE}:wide", "--weights", str(tmp_path / "bad.safetensors")]) == 0
-    assert "not finite" in said(capfd)
+    assert "not finite" in printed(capfd)
 
 
 def test_verify_answers_with_its_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", f"{HERE}:wide", f"{HERE}:wide", *INPUT]) == 0
-    assert said(capfd).startswith("equal")
+    assert printed(capfd).startswith("equal")
     assert run(["verify", f"{HERE}:wide", f"{HERE}:other", *INPUT]) == 1
-    assert said(capfd).startswith("NOT EQUAL")
+    assert printed(capfd).startswith("NOT EQUAL")
 
 
 def test_expand_shows_the_choice(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["expand", f"{HERE}:other", "repvgg", *INPUT]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert text.count("RepVGGConv2d") == 2
     assert "same function in eval mode only" in text  # the first convolution has no norm behind it
 
 
 def test_cost_counts(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", f"{HERE}:other", *INPUT]) == 0
-    assert f"{12 * 12 * 9 * 3 * 4 + 10 * 10 * 9 * 4 * 4:,}" in said(capfd)
+    assert f"{12 * 12 * 9 * 3 * 4 + 10 * 10 * 9 * 4 * 4:,}" in printed(capfd)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +79,7 @@ def test_cost_counts(capfd: pytest.CaptureFixture[str]) -> None:
         (["plan", "resnet18"], "this names no model: got 'resnet18', expected timm:NAME, torchvision:NAME, package"),
         (["plan", "nowhere.at.all:net"], "the package nowhere is not installed. Is it on PYTHONPATH?"),
         (["plan", f"{HERE}:wid"], f"{HERE} has no wid. Did you mean wide"),
-        (["plan", f"{HERE}:said"], "said() missing 1 required positional argument"),
+        (["plan", f"{HERE}:said"], "printed() missing 1 required positional argument"),
         (["plan", f"{HERE}:INPUT"], "object is not callable"),
         (["plan", f"{HERE}:wide", "--input", "3x"], "--input: this is no shape: got '3x', expected sizes as"),
         (["plan", f"{HERE}:wide", "--input", "1x5x12x12"], "does not run on these example inputs"),
@@ -99,7 +95,7 @@ def test_bad_lines_end_in_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(line) == 2
-    text = said(capfd)
+    text = printed(capfd)
     assert sentence in text
     assert "Traceback" not in text
     assert not list(tmp_path.iterdir())

@@ -13,13 +13,9 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from convfold.cli import run
+from support.verbs import refuses, said
 
 QUICK = ["compare", "dynamic", "--quick", "--workers", "1"]
-
-
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return " ".join((captured.out + captured.err).split())
 
 
 def test_a_shard_makes_its_runs_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -74,11 +70,7 @@ def test_bad_input_is_a_sentence(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(["compare", "dynamic", "--quick", *arguments]) == 2
-    text = said(capfd)
-    assert sentence in text
-    assert "Traceback" not in text
+    refuses(["compare", "dynamic", "--quick", *arguments], sentence, tmp_path, capfd, monkeypatch)
 
 
 def test_missing_packages_are_named(

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convfold.cli import run
+from support.verbs import printed
 
 HERE = "tests.compare.test_correlate_verb"
 INPUT = ("--input", "4x2x6x6")
@@ -25,15 +26,10 @@ def deeper() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Conv2d(5, 5, 1))
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return captured.out + captured.err
-
-
 def test_one_model_prints_and_writes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "found.json"
     assert run(["correlate", f"{HERE}:plain", *INPUT, "--json", str(file)]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "mean |r|" in text
     assert "random noise" in text
     found = json.loads(file.read_text())
@@ -50,7 +46,7 @@ def test_two_models_stand_side_by_side_with_their_own_weights(
     file = tmp_path / "found.json"
     arguments = ["correlate", f"{HERE}:deeper", "--vs", f"{HERE}:plain", *INPUT, "--json", str(file)]
     assert run([*arguments, "--vs-weights", str(tmp_path / "equal.safetensors")]) == 0
-    assert "mean |r| deeper" in said(capfd)
+    assert "mean |r| deeper" in printed(capfd)
     first, second = json.loads(file.read_text())["models"]
     assert first["rows"][0]["mean_abs"] < 0.99
     assert second["rows"][0]["mean_abs"] == pytest.approx(1, abs=1e-5)
@@ -62,7 +58,7 @@ def test_it_is_drawn(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[s
     pytest.importorskip("jinja2")
     file = tmp_path / f"drawn{suffix}"
     assert run(["correlate", f"{HERE}:plain", "--vs", f"{HERE}:deeper", *INPUT, "--plot", str(file)]) == 0
-    assert f"written: {file}" in said(capfd)
+    assert f"written: {file}" in printed(capfd)
     start = {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!doctype html>"}[suffix]
     assert file.read_bytes().startswith(start)
     if suffix == ".html":
@@ -74,7 +70,7 @@ def test_it_is_drawn(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_digits_are_data(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     assert run(["correlate", "convfold.studies.compare.dynamic.network:condconv", "--data", "digits"]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "blocks.1.chain.convs.1" in text
     assert "Seen on digits." in text
 
@@ -97,14 +93,14 @@ def test_a_model_of_timm() -> None:
 )
 def test_bad_input_is_a_sentence(arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["correlate", *arguments]) == 2
-    text = said(capfd)
+    text = printed(capfd)
     assert sentence in text.replace("\n", " ")
     assert "Traceback" not in text
 
 
 def test_random_weights_are_the_same_each_time(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["correlate", f"{HERE}:plain", *INPUT]) == 0
-    first = said(capfd)
+    first = printed(capfd)
     torch.manual_seed(99)
     assert run(["correlate", f"{HERE}:plain", *INPUT]) == 0
-    assert said(capfd) == first
+    assert printed(capfd) == first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,31 +15,9 @@ pytest.importorskip("jinja2")
 from convfold.cli import run
 from convfold.studies.compare import runs as compare_runs
 from convfold.studies.compare.blocks.results import Results
-from convfold.studies.workers import Job, Message
+from support.verbs import Here, refuses, said
 
 QUICK = ["compare", "blocks", "--quick", "--tasks", "digits", "--workers", "1"]
-
-
-class Here:
-    """Workers that work in this process: the others are tested with compare_runs."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, jobs: Sequence[Job]) -> Iterator[Message]:
-        for number, job in enumerate(jobs):
-            yield Message(number, "done", job.run(lambda _: None))
-
-
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return " ".join((captured.out + captured.err).split())
 
 
 def test_a_dry_run_trains_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -106,12 +83,7 @@ def test_bad_input_is_a_sentence(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(["compare", "blocks", "--quick", *arguments]) == 2
-    text = said(capfd)
-    assert sentence in text
-    assert "Traceback" not in text
-    assert not list(tmp_path.iterdir())
+    refuses(["compare", "blocks", "--quick", *arguments], sentence, tmp_path, capfd, monkeypatch)
 
 
 @pytest.mark.parametrize(("tasks", "package"), [("digits", "scipy"), ("sr", "skimage")])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,31 +14,9 @@ pytest.importorskip("jinja2")
 
 from convfold.cli import run
 from convfold.studies.compare import runs as compare_runs
-from convfold.studies.workers import Message
+from support.verbs import Here, refuses, said
 
 QUICK = ["compare", "depth", "--quick", "--workers", "1"]
-
-
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return " ".join((captured.out + captured.err).split())
-
-
-class Here:
-    """In place of worker processes, which tests/compare holds to account: the jobs one after another."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def run(self, jobs: Sequence[Any]) -> Iterator[Message]:
-        for number, job in enumerate(jobs):
-            yield Message(number, "done", job.run(lambda _: None))
 
 
 def test_shards_make_their_runs_once_and_a_whole_collects_them(
@@ -92,11 +68,7 @@ def test_bad_input_is_a_sentence(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(["compare", "depth", "--quick", *arguments]) == 2
-    text = said(capfd)
-    assert sentence in text
-    assert "Traceback" not in text
+    refuses(["compare", "depth", "--quick", *arguments], sentence, tmp_path, capfd, monkeypatch)
 
 
 def test_missing_packages_are_named(

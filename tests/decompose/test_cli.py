@@ -16,6 +16,7 @@ import convfold
 from convfold.cli import run
 from convfold.studies.rank import effective_ranks, rank
 from convfold.transform.decompose import decompose
+from support.verbs import printed
 
 HERE = "tests.decompose.test_cli"
 INPUT = ("--input", "1x3x12x12")
@@ -31,16 +32,11 @@ def classifier() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(288, 10))
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return captured.out + captured.err
-
-
 def test_decompose_prints_and_writes_json_and_a_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     told, page = tmp_path / "told.json", tmp_path / "page.html"
     command = ["decompose", f"{HERE}:small", *INPUT, "--method", "svd", "--target-macs", "0.6"]
     assert run([*command, "--json", str(told), "--report", str(page)]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "it is a transposed convolution" in text
     found = json.loads(told.read_text())
     assert found["macs_after"] <= 0.6 * found["macs_before"]
@@ -65,7 +61,7 @@ def test_what_is_written_computes_what_was_decomposed(tmp_path: Path, capfd: pyt
     assert torch.equal(again(x), expected(x))
     program = tmp_path / "small.pt2"
     assert run([*command, "--out", str(program)]) == 0
-    assert "for inputs of Nx3x12x12" in said(capfd)
+    assert "for inputs of Nx3x12x12" in printed(capfd)
     loaded = torch.export.load(program).module()
     assert torch.allclose(loaded(x), expected(x), atol=1e-5)
 
@@ -73,14 +69,14 @@ def test_what_is_written_computes_what_was_decomposed(tmp_path: Path, capfd: pyt
 def test_data_by_name_and_from_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command = ["decompose", f"{HERE}:classifier", "--method", "svd", "--max-error", "0.5", "--data", "digits"]
     assert run([*command, "--compressed"]) == 0
-    assert "held out" in said(capfd)
+    assert "held out" in printed(capfd)
     generator = torch.Generator().manual_seed(0)
     for index in range(6):
         pixels = torch.randint(0, 255, (20, 16, 3), generator=generator, dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{index}.png")
     command = ["decompose", f"{HERE}:small", *INPUT, "--method", "svd", "--rank", "2", "--data", str(tmp_path)]
     assert run(command) == 0
-    assert "Fitted to 4 samples, chosen on 1, held out 1" in said(capfd)
+    assert "Fitted to 4 samples, chosen on 1, held out 1" in printed(capfd)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +109,14 @@ def test_bad_options_end_in_a_sentence(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "src").mkdir()
     assert run(["decompose", f"{HERE}:small", *options]) == 2
-    assert sentence in said(capfd)
+    assert sentence in printed(capfd)
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
 def test_a_broken_picture_is_told(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert run(["decompose", f"{HERE}:small", "--rank", "2", "--data", str(tmp_path), *INPUT]) == 2
-    assert "a.png: this is no picture that can be read" in said(capfd)
+    assert "a.png: this is no picture that can be read" in printed(capfd)
 
 
 def test_rank_prints_writes_and_draws(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +124,7 @@ def test_rank_prints_writes_and_draws(tmp_path: Path, capfd: pytest.CaptureFixtu
     for plot in (tmp_path / "ranks.png", tmp_path / "ranks.html"):
         assert run(["rank", f"{HERE}:small", *INPUT, "--json", str(told), "--plot", str(plot)]) == 0
         assert plot.stat().st_size > 1000
-    text = said(capfd)
+    text = printed(capfd)
     assert "8 of 8" in text
     assert "3: it is a transposed convolution" in text
     assert "Feature maps seen on random noise" in text
@@ -136,11 +132,11 @@ def test_rank_prints_writes_and_draws(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert [row["layer"] for row in rows] == ["0", "2"]
     assert rows[0]["features"]["channels"] == 8
     assert run(["rank", f"{HERE}:classifier", "--data", "digits"]) == 0
-    assert "seen on digits" in said(capfd)
+    assert "seen on digits" in printed(capfd)
     assert run(["rank", f"{HERE}:small", "--plot", str(tmp_path / "ranks.pdf")]) == 2
-    assert "--plot: a plot is not written in this form: got 'ranks.pdf'" in said(capfd)
+    assert "--plot: a plot is not written in this form: got 'ranks.pdf'" in printed(capfd)
     assert run(["rank", "tests.decompose.test_cli:transposed"]) == 2
-    assert "no layer has a kernel to be ranked: got : it is a transposed convolution" in said(capfd)
+    assert "no layer has a kernel to be ranked: got : it is a transposed convolution" in printed(capfd)
 
 
 def transposed() -> nn.Module:

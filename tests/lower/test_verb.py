@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from convfold import errors
 from convfold.cli import run
 from convfold.transform.lower import targets
+from support.verbs import printed
 
 HERE = "tests.lower.test_verb"
 INPUT = ("--input", "1x4x9x10")
@@ -29,15 +30,10 @@ class Own(nn.Module):
         return F.conv2d(self.first(x), self.weight)
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    captured = capfd.readouterr()
-    return captured.out + captured.err
-
-
 def test_it_tells_what_became_of_each_layer_and_writes_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out, told = tmp_path / "chip.pt2", tmp_path / "chip.json"
     assert run(["lower", f"{HERE}:model", *INPUT, "-t", "no-1x1", "-o", str(out), "--json", str(told)]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "pointwise" in text
     assert "no-1x1: reached" in text
     assert f"written: {out}" in text
@@ -52,15 +48,15 @@ def test_it_tells_what_became_of_each_layer_and_writes_it(tmp_path: Path, capfd:
 
 def test_the_list_names_every_target(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["lower", "--list"]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert all(name in text for name in targets())
 
 
 def test_a_target_that_is_not_reached_is_an_error_unless_partial(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["lower", f"{HERE}:Own", *INPUT, "-t", "no-1x1"]) == 2
-    assert "Own.forward executes it itself" in said(capfd)
+    assert "Own.forward executes it itself" in printed(capfd)
     assert run(["lower", f"{HERE}:Own", *INPUT, "-t", "no-1x1", "--partial"]) == 0
-    assert "NOT reached" in said(capfd)
+    assert "NOT reached" in printed(capfd)
 
 
 def test_unequal_is_one_and_nothing_is_written(
@@ -72,7 +68,7 @@ def test_unequal_is_one_and_nothing_is_written(
     monkeypatch.setattr("convfold.cli.lower.rewrite", unequal)
     out = tmp_path / "chip.onnx"
     assert run(["lower", f"{HERE}:model", *INPUT, "-t", "no-1x1", "-o", str(out)]) == 1
-    assert "does not compute the same" in said(capfd)
+    assert "does not compute the same" in printed(capfd)
     assert not out.exists()
 
 
@@ -92,6 +88,6 @@ def test_unequal_is_one_and_nothing_is_written(
 )
 def test_bad_input_ends_in_one_sentence(arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["lower", *arguments]) == 2
-    text = said(capfd)
+    text = printed(capfd)
     assert sentence in text
     assert "Traceback" not in text

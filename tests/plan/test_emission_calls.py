@@ -57,14 +57,14 @@ class Shared(nn.Module):
 def test_a_shared_module_is_called_by_the_name_that_it_has_there() -> None:
     folded = _folded(_random(Shared(hidden=False)))
     assert isinstance(folded.two, Rewritten)
-    assert "self.last(" in folded.two.source
+    assert "self.last(" in folded.two.convfold_forward
     assert folded.two.last is folded.stem[0]
 
 
 def test_a_forward_that_calls_what_its_module_does_not_hold_is_written_out_in_its_caller() -> None:
     folded = _folded(_random(Shared(hidden=True)))
     assert isinstance(folded, Rewritten)
-    assert folded.source.count("self.stem") == 2
+    assert folded.convfold_forward.count("self.stem") == 2
     assert not isinstance(folded.two, Rewritten)
 
 
@@ -86,7 +86,7 @@ def test_idle_code_that_reads_what_is_gone_is_left_out() -> None:
     model = _random(nn.Sequential(nn.Sequential(nn.Conv2d(4, 1, 3), nn.Conv2d(1, 4, 1)), Behind()))
     folded = _folded(model)
     assert isinstance(folded[1], Rewritten)
-    assert "norm" not in folded[1].source
+    assert "norm" not in folded[1].convfold_forward
     assert torch.equal(folded[1].norm.running_var, model[1].norm.running_var)
 
 
@@ -133,7 +133,7 @@ class Passing(nn.Module):
 @pytest.mark.parametrize("inside", [False, True])
 def test_idle_code_that_reads_what_idle_code_elsewhere_computed_goes_with_it(inside: bool) -> None:
     folded = _folded(_random(nn.Sequential(nn.ReLU(), Passing(inside))))
-    assert "norm" not in "".join(m.source for m in folded.modules() if isinstance(m, Rewritten))
+    assert "norm" not in "".join(m.convfold_forward for m in folded.modules() if isinstance(m, Rewritten))
 
 
 class Normed(nn.Module):

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,32 +18,12 @@ from convfold.studies.sr.results import Results
 from convfold.studies.sr.runs import Run, Settings, SrJob, _thinned, fingerprint, stretch
 from convfold.studies.sr.study import train_sr
 from convfold.studies.sr.words import gap, headline, limits, verdicts
-from convfold.studies.workers import Message
 from convfold.train.sr import SrRecipe, bundled, from_folder
 from sr.photographs import folder, picture, save
+from support.verbs import Here, said
 
 SMALL = ["--steps", "4", "--batch-size", "2", "--patch", "12", "--width", "4", "--depth", "2"]
 RECIPE = SrRecipe(4, 2, 12)
-
-
-class Here:
-    """Stands for worker processes: does the jobs at once, in this one."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __enter__(self) -> "Here":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, jobs: list[SrJob]) -> Iterator[Message]:
-        for number, job in enumerate(jobs):
-            told: list[int] = []
-            result = job.run(told.append)
-            yield from (Message(number, "told", step) for step in told)
-            yield Message(number, "done", result)
 
 
 @pytest.fixture
@@ -59,11 +38,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(shown: Path, out: Path, *more: object) -> int:
     return run(["train", "sr", "--pictures", str(shown), "--out", str(out), *SMALL, *map(str, more)])
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    found = capsys.readouterr()
-    return " ".join((found.out + found.err).split())
 
 
 def test_one_run_in_a_worker_gives_files_that_enlarge(

@@ -21,18 +21,14 @@ from convfold import expand, load_plan
 from convfold.cli import run
 from convfold.report.training_curves import training_curves
 from convfold.train import Session, Settings
+from support.verbs import printed
 
 SHORT = ["digits", "--model", TINY, "--epochs", "2", "--batch-size", "128"]
 
 
-def said(capfd: pytest.CaptureFixture[str]) -> str:
-    out, err = capfd.readouterr()
-    return out + err
-
-
 def test_digits_end_as_files_that_agree(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["train", *SHORT, "--expand", "dbb", "--out", str(tmp_path), "--no-tensorboard"]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "898 images to train on, 899 to test on, 10 classes, shown as 1x8x8" in text
     assert "expanded without a change of function from its own start" in text
     assert re.search(r"epoch 2/2  loss [\d.]+  training error [\d.]+ %  test error [\d.]+ %", text)
@@ -67,10 +63,10 @@ def test_a_folder_of_pictures_with_logs(tmp_path: Path, capfd: pytest.CaptureFix
     (folder / "cat" / "a:dog:.png").write_bytes(b"no picture")
     words = ["train", str(folder), "--model", "support.training:coloured", "--epochs", "2", "--batch-size", "6"]
     assert run([*words, "--out", str(tmp_path / "out")]) == 2
-    assert "1 picture cannot be read" in said(capfd)
+    assert "1 picture cannot be read" in printed(capfd)
     assert not list((tmp_path / "out").glob("*.safetensors"))
     assert run([*words, "--out", str(tmp_path / "out"), "--bad-pictures", "skip", "--ema", "0.9"]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert "1 picture cannot be read and is left out: cat/a:dog:.png" in text
     assert "shown as 3x12x12; augmentation shift and flips" in text
     assert json.loads((tmp_path / "out" / "result.json").read_text())["input"]["classes"] == ["cat", "dog"]
@@ -93,15 +89,15 @@ def test_a_resume_says_where_it_is_and_a_second_begin_is_refused(
     words = ["train", *SHORT, "--out", str(tmp_path), "--no-tensorboard"]
     assert run(words) == 0
     final = (tmp_path / "final.safetensors").read_bytes()
-    said(capfd)
+    printed(capfd)
     assert run(words) == 2
-    assert "a training is here already: got checkpoint.safetensors. --resume goes on with it" in said(capfd)
+    assert "a training is here already: got checkpoint.safetensors. --resume goes on with it" in printed(capfd)
     (tmp_path / "final.safetensors").unlink()
     assert run([*words, "--resume"]) == 0
-    assert "resumed after epoch 2 of 2" in said(capfd)
+    assert "resumed after epoch 2 of 2" in printed(capfd)
     assert (tmp_path / "final.safetensors").read_bytes() == final
     assert run([*words, "--resume", "--lr", "0.1"]) == 2
-    assert "learning rate 0.05 -> 0.1" in said(capfd)
+    assert "learning rate 0.05 -> 0.1" in printed(capfd)
 
 
 def test_a_fold_that_changes_the_function_exits_with_one(
@@ -125,7 +121,7 @@ def test_a_fold_that_changes_the_function_exits_with_one(
     plan = ending.plan
     monkeypatch.setattr(ending, "plan", wrong)
     assert run(["train", *SHORT, "--out", str(tmp_path), "--no-tensorboard"]) == 1
-    assert "NOT EQUAL" in said(capfd)
+    assert "NOT EQUAL" in printed(capfd)
     assert not (tmp_path / "folded.safetensors").exists()
     assert (tmp_path / "final.safetensors").exists()
 
@@ -145,26 +141,26 @@ def test_bad_input_is_one_sentence(
     tmp_path: Path, words: list[str], sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["train", *words, "--out", str(tmp_path / "out")]) == 2
-    text = said(capfd)
+    text = printed(capfd)
     assert sentence in text
     assert "Traceback" not in text
 
 
 def test_help_names_both_trainings(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--help"]) == 0
-    text = said(capfd)
+    text = printed(capfd)
     assert all(
         word in text
         for word in ("convfold train [OPTIONS]", "DATA", "--expand", "--resume", "convfold train sr --help")
     )
     assert run(["train", "sr", "--help"]) == 0
-    assert "--scale" in said(capfd)
+    assert "--scale" in printed(capfd)
 
 
 def test_weights_of_another_model_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
     assert run(["train", *SHORT, "--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "o")]) == 2
-    assert "these weights are of another model" in said(capfd)
+    assert "these weights are of another model" in printed(capfd)
 
 
 @pytest.mark.slow
