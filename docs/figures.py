@@ -4,12 +4,11 @@ python docs/figures.py
 """
 
 import json
-import re
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from marked import ROOT, filled, results
+
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 BEGIN, END = "<!-- {}: written by docs/figures.py -->", "<!-- end of {} -->"
 # Of the models measured, those that the README shows.
@@ -17,10 +16,6 @@ SHOWN = (
     "repvgg_a0", "mobileone_s0", "fastvit_t8", "repvit_m1", "ghostnetv3_050", "efficientformer_l1", "densenet121",
     "mixnet_s", "inception_v3",
 )  # fmt: skip
-
-
-def _results(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "results" / name).read_text())
 
 
 def _ratio(figure: dict[str, float]) -> str:
@@ -72,7 +67,7 @@ figures of `convfold bench fold` and `convfold bench train`, with their settings
 
 def table(language: str = "en") -> str:
     """What was measured, in words and a table."""
-    fold, train, deep = (_results(f"{name}.json") for name in ("bench-fold", "bench-train", "deep-blocks"))
+    fold, train, deep = (results(f"{name}.json") for name in ("bench-fold", "bench-train", "deep-blocks"))
     ends = [row["control"][end] for row in fold["results"] for end in ("low", "high")]
     return BLOCKS[language].format(
         low=min(ends),
@@ -157,9 +152,7 @@ SECTIONS = {"figures": table, "models": zoo}
 def updated(readme: str, language: str = "en") -> str:
     """The README with the tables of today's results."""
     for name, written in SECTIONS.items():
-        begin, end = BEGIN.format(name), END.format(name)
-        new = f"{begin}\n{written(language)}\n{end}"
-        readme = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, new=new: new, readme, flags=re.DOTALL)
+        readme = filled(readme, BEGIN.format(name), END.format(name), written(language))
     return readme
 
 

@@ -6,19 +6,13 @@ python docs/make_benchmarks.py
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import figures
+from marked import ROOT, results
 
 from convfold.files import write_text
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-
-
-def _results(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "results" / name).read_text())  # type: ignore[no-any-return]
 
 
 def _link(name: str) -> str:
@@ -54,7 +48,7 @@ folded file's ({_link("onnx.jsonl")}).
 
 def counters() -> str:
     """How many layers each tool counts exactly."""
-    found = _results("counters.json")
+    found = results("counters.json")
     cases = found["cases"]
     rows = []
     for tool in found["tools"]:
@@ -71,7 +65,7 @@ def counters() -> str:
 
 def decompose() -> str:
     """Held-out quality of decomposed networks at budgets of MACs."""
-    found = _results("decompose.json")
+    found = results("decompose.json")
     parts = []
     for network in found["networks"]:
         cells = {(c["method"], c["fraction"]): c for c in found["cells"] if c["task"] == network["task"]}
@@ -97,8 +91,8 @@ factors fitted to weights or to data, validation chooses; held-out quality, {fou
 
 def proofs() -> str:
     """The long property tests."""
-    blocks, graphs, fuzz = (_results(f"{name}.json") for name in ("deep-blocks", "deep-onnx", "onnx-fuzz"))
-    bounds = _results("decompose-bounds.json")
+    blocks, graphs, fuzz = (results(f"{name}.json") for name in ("deep-blocks", "deep-onnx", "onnx-fuzz"))
+    bounds = results("decompose-bounds.json")
     tried = sum(row["configurations"] for row in blocks["rows"])
     worst = max(row["worst_relative_fold_error"] for row in blocks["rows"])
     kernels = sum(row["kernels"] for row in bounds["rows"])

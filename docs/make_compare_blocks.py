@@ -3,14 +3,11 @@
 python docs/make_compare_blocks.py
 """
 
-import json
-import re
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results" / "compare-blocks.json"
-PAGE = Path(__file__).parent / "compare-blocks.md"
+from marked import ROOT, filled, results
+
+PAGE = ROOT / "docs" / "compare-blocks.md"
 BEGIN, END = "<!-- results: written by docs/make_compare_blocks.py -->", "<!-- end of results -->"
 SAID = {"real": "real", "scale": "initial scale", "unclear": "scale not excluded", "open": "unresolved"}
 TITLES = {"digits": "digits", "digits-200": "digits, few images", "deep": "deep, no BN", "sr": "super-resolution ×2"}
@@ -85,9 +82,8 @@ A training step of the wide network over plain's, in CPU time:
 
 def updated(page: str, found: dict[str, Any]) -> str:
     """The page with the figures of these results."""
-    new = f"{BEGIN}\n{written(found)}\n{END}"
-    return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: new, page, flags=re.DOTALL)
+    return filled(page, BEGIN, END, written(found))
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text(), json.loads(RESULTS.read_text())))
+    PAGE.write_text(updated(PAGE.read_text(), results("compare-blocks.json")))

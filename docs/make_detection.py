@@ -5,19 +5,15 @@ python docs/make_detection.py
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
+from marked import ROOT, filled
 
 import convfold
 from convfold.files import write_text
 from convfold.train.networks import detector
 
-PAGE = Path(__file__).parent / "detection.md"
+PAGE = ROOT / "docs" / "detection.md"
 BEGIN, END = "<!-- costs: written by docs/make_detection.py -->", "<!-- end of costs -->"
-
-
 HEAD = "| `detector()` at 640x640 | MMACs | convolutions | operators | parameters |\n|---|---:|---:|---:|---:|"
 
 
@@ -48,7 +44,7 @@ def after() -> str:
 def updated(page: str) -> str:
     """The page with today's costs."""
     table = "\n".join((HEAD, *before(), after()))
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table}\n{END}", page, flags=re.DOTALL)
+    return filled(page, BEGIN, END, table)
 
 
 if __name__ == "__main__":

@@ -5,27 +5,21 @@ python docs/make_dynamic.py
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from marked import ROOT, filled, results
 
 from convfold.files import write_text
 from convfold.studies.compare.dynamic.arms import ARMS, STATIC
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dynamic.md"
 BEGIN, END = "<!-- {}: written by docs/make_dynamic.py -->", "<!-- end of {} -->"
 
 
-def _results(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "results" / name).read_text())  # type: ignore[no-any-return]
-
-
 def bench() -> str:
     """What `convfold bench dynamic` measured at 128 channels, and how often the choice was the best way."""
-    found = _results("bench-dynamic.json")["results"]
+    found = results("bench-dynamic.json")["results"]
     within = sum(row["within"] for row in found)
     wanted = {(4, "forward"): "K = 4", (8, "forward"): "K = 8", (4, "training"): "K = 4, training"}
     wanted[8, "training"] = "K = 8, training"
@@ -62,7 +56,7 @@ def _resolved(stand: dict[str, list[str]]) -> str:
 
 def compare() -> str:
     """Errors of all arms, and which differences from static stand after the correction."""
-    found = _results("compare-dynamic.json")
+    found = results("compare-dynamic.json")
     pairs = {(pair["task"], frozenset((pair["first"], pair["second"]))): pair["difference"] for pair in found["pairs"]}
     rows = []
     stand: dict[str, list[str]] = {task: [] for task in found["tasks"]}
@@ -92,7 +86,7 @@ Holm's correction over all {tested} pairs.
 
 def correlate() -> str:
     """Mean |r| of all arms over the seeds, against static's."""
-    found = _results("compare-dynamic.json")
+    found = results("compare-dynamic.json")
     rows = []
     stand: dict[str, list[str]] = {task: [] for task in found["tasks"]}
     for arm in ARMS:
@@ -125,9 +119,7 @@ SECTIONS: dict[str, Callable[[], str]] = {"bench": bench, "compare": compare, "c
 def updated(page: str) -> str:
     """The page with the tables of today's results."""
     for name, written in SECTIONS.items():
-        begin, end = BEGIN.format(name), END.format(name)
-        new = f"{begin}\n{written()}\n{end}"
-        page = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, new=new: new, page, flags=re.DOTALL)
+        page = filled(page, BEGIN.format(name), END.format(name), written())
     return page
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 __all__ = ["DOCS", "script"]
 
 DOCS = Path(__file__).parents[2] / "docs"
+# They import one another by name, as they can where they are run from the command line.
+sys.path.append(str(DOCS))
 
 
 def script(name: str) -> ModuleType:
