@@ -7,6 +7,7 @@ from typing import Any
 
 from marked import ROOT, filled, results
 
+RESULTS = "compare-blocks.json"
 PAGE = ROOT / "docs" / "compare-blocks.md"
 BEGIN, END = "<!-- results: written by docs/make_compare_blocks.py -->", "<!-- end of results -->"
 SAID = {"real": "real", "scale": "initial scale", "unclear": "scale not excluded", "open": "unresolved"}
@@ -86,4 +87,4 @@ def updated(page: str, found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(updated(PAGE.read_text(), results("compare-blocks.json")))
+    PAGE.write_text(updated(PAGE.read_text(), results(RESULTS)))
