@@ -96,7 +96,7 @@ def test_keys_are_those_of_the_modules_that_took_the_numbers_in() -> None:
     assert keys["linear.bias"] == "linear.bias"
     seen = convfold.plan(seeded(Twice()), X).keys
     assert seen["b.1.running_mean"] == "a.0.bias"  # two calls are one 5x5
-    assert seen["b.0.weight"] == "a.0.weight"
+    assert seen["b.0.weight"] == "b.0.weight"
     assert seen["linear.bias"] == "linear.bias"
     for found in (keys, seen):
         assert found["scaled.flat.0.weight"] == "scaled.weight"
