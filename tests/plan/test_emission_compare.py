@@ -66,3 +66,24 @@ def test_values_that_belong_together_are_drawn_further_up(right: bool) -> None:
     after = replace(captured.program, nodes={**captured.program.nodes, result: replace(joined, pieces=(piece,) * 2)})
     emitted = emit(captured, after, captured.model, Weights)
     assert bool(check(captured, after, emitted, [result])) is right
+
+
+class Positions(nn.Module):
+    """Positions counted along a mask, as an encoding of them does: between the map and what it adds up stand truths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(2, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = ~torch.zeros(x.shape[0], *x.shape[2:], dtype=torch.bool, device=x.device)
+        at = seen.cumsum(1, dtype=torch.float32).to(x.dtype)
+        y: Tensor = self.narrow(self.wide(torch.stack((at.sin(), at.cos()), 1)))
+        return x + y
+
+
+def test_truths_on_the_way_are_measured_as_numbers() -> None:
+    model = _random(Positions())
+    folded = convfold.fold(model, X)
+    assert convfold.cost(folded, X).convolutions == 1
+    torch.testing.assert_close(folded(X), model(X), rtol=0, atol=1e-12)

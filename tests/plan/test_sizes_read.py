@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -125,11 +126,39 @@ def test_a_forward_that_only_calls_its_modules_stays() -> None:
     assert convfold.cost(folded, torch.randn(1, 3, 5, 5)).convolutions == 1
 
 
+def _enclosed() -> type[nn.Module]:
+    def helper(x: Tensor) -> Any:
+        return x.shape
+
+    class Enclosed(Composed):
+        def forward(self, x: Tensor) -> Any:
+            return helper(x)
+
+    return Enclosed
+
+
+class Listing(Composed):
+    def forward(self, x: Tensor) -> Any:
+        return [y.shape for y in (x, x)]
+
+
+class Named(Composed):
+    """Has a child by whose name a tensor tells its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = nn.Identity()
+
+    def forward(self, x: Tensor) -> Any:
+        return x.size()
+
+
 def test_which_forwards_look_at_no_size() -> None:
     hidden = Composed()
     hidden.forward = lambda x: x  # type: ignore[method-assign]
     assert all(map(looks_at_no_size, (nn.Sequential(nn.ReLU()), nn.Identity(), nn.Dropout(), Composed())))
     assert not any(map(looks_at_no_size, (Like(), Sizes(), InASlice(), hidden, nn.Conv2d(1, 1, 1))))
+    assert not any(map(looks_at_no_size, (_enclosed()(), Listing(), Named())))
 
 
 class Attributed(nn.Module):

@@ -27,7 +27,7 @@ def magnitude(
     weights: Weights,
 ) -> tuple[Tensor, int]:
     """A bound of the sum of the absolute terms of the original, by channel, and the roundings on its longest path."""
-    sizes: dict[int, tuple[int | None, Tensor]] = {root: (None, x.abs().max()) for root, x in known.items()}
+    sizes: dict[int, tuple[int | None, Tensor]] = {root: (None, _largest(x)) for root, x in known.items()}
     lengths = dict.fromkeys(known, 0)
     for current in spans:
         node = change.before.nodes[current]
@@ -36,12 +36,18 @@ def magnitude(
             sizes[current] = _linear_size(node, sizes, seen[current], weights)
         else:
             inner = [sizes[s][1].max() for s in node.inputs]
-            top = seen[current].abs().max() if isinstance(seen[current], Tensor) else torch.zeros(())
-            sizes[current] = (None, 2 * max([*inner, top], key=float))
+            sizes[current] = (None, 2 * max([*inner, _largest(seen[current])], key=float))
     axis, found = sizes[value]
     rank = seen[value].dim()
     shaped = found if axis is None else found.reshape(-1, *(1,) * (rank - axis - 1))
     return shaped.expand(seen[value].shape), lengths[value]
+
+
+def _largest(seen: Any) -> Tensor:
+    """The largest absolute value, whatever the dtype: masks and indices are values too."""
+    if not isinstance(seen, Tensor) or not seen.numel():
+        return torch.zeros((), dtype=torch.float64)
+    return (seen if seen.is_complex() else seen.double()).abs().max().double()
 
 
 def _linear_size(
