@@ -57,11 +57,31 @@ def _times(found: dict[str, Any]) -> str:
     return "\n".join([head, *rows])
 
 
+def _said(found: dict[str, Any]) -> str:
+    """Task by task what is real, what is initial scale, what is neither for sure; the rest is unresolved."""
+    lines = []
+    for task in found["tasks"]:
+        each = [v for v in found["verdicts"] if v["question"] == "end" and v["task"] == task]
+        parts = []
+        for kind, word in SAID.items():
+            some = [v for v in each if v["verdict"] == kind]
+            if kind == "open":
+                parts += [f"{word}: {len(some)} of {len(each)} arms"]
+                continue
+            for better in (True, False):
+                names = ", ".join(f"`{v['arm']}`" for v in some if v["better"] is better)
+                parts += [f"**{word}, {'better' if better else 'worse'}**: {names}"] if names else []
+        lines.append(f"* {TITLES[task]}: {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
 def written(found: dict[str, Any]) -> str:
     """What stands between the marks."""
     certified = "every fold and every equal start was certified, and every folded network counts plain's MACs"
     return f"""\
 Made by `{found["command"]}`; {certified if not found["unequal"] else f"NOT certified: {found['unequal']}"}.
+
+{_said(found)}
 
 What is deployed, against the plain network that the arm starts as (`-own`: against plain as torch draws it), with 95%
 intervals; test error in points (lower is better), for super-resolution PSNR in dB (higher is better):

@@ -54,7 +54,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
-    return {path: Page(path.read_text()) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
+    found = (path for path in sorted(site.rglob("*.html")) if path.name != "404.html" and path.parent.name != "reports")
+    return {path: Page(path.read_text()) for path in found}
 
 
 def test_every_page_of_docs_is_built_and_in_the_menu(site: Path, pages: dict[Path, Page]) -> None:
@@ -76,6 +77,17 @@ def test_no_page_fetches_anything_from_elsewhere(site: Path, pages: dict[Path, P
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", sheet.read_text()), sheet
     for picture in site.rglob("*.svg"):
         assert not re.search(r"(href|src)=['\"](https?:)?//", picture.read_text()), picture
+
+
+def test_reports_of_studies_come_along_and_stand_alone(site: Path, pages: dict[Path, Page]) -> None:
+    reports = {path.name: Page(path.read_text()) for path in sorted((site / "reports").glob("*.html"))}
+    assert reports.keys() == {path.name for path in (DOCS / "reports").glob("*.html")} != set()
+    linked = {Path(urlsplit(target).path).name for page in pages.values() for target in page.links}
+    for name, report in reports.items():
+        assert name in linked, f"no page leads to {name}"
+        assert all(target.startswith("data:") for target in report.fetched), name
+        for target in report.links:
+            assert urlsplit(target).netloc or unquote(urlsplit(target).fragment) in report.anchors, f"{name}: {target}"
 
 
 def test_every_link_within_the_site_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
