@@ -113,7 +113,7 @@ def _sequences(steps: list[Step], held: dict[str, Any], outputs: list[int]) -> t
     for step in steps:
         before = found[-1] if found else None
         alone = before is not None and step.sources == before.results and readers.count(step.sources[0]) == 1
-        if before is not None and alone and step.kind == before.kind == "module":
+        if before is not None and alone and step.kind == before.kind == "module" and len(before.sources) == 1:
             first, second = held[before.held[0]], held[step.held[0]]
             layers = list(first) if isinstance(first, nn.Sequential) else [first]
             name = f"sequence{len(held)}"
