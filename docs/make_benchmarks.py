@@ -92,6 +92,7 @@ factors fitted to weights or to data, validation chooses; held-out quality, {fou
 def proofs() -> str:
     """The long property tests."""
     blocks, graphs, fuzz = (results(f"{name}.json") for name in ("deep-blocks", "deep-onnx", "onnx-fuzz"))
+    networks = results("deep-graphs.json")
     bounds = results("decompose-bounds.json")
     tried = sum(row["configurations"] for row in blocks["rows"])
     worst = max(row["worst_relative_fold_error"] for row in blocks["rows"])
@@ -100,11 +101,9 @@ def proofs() -> str:
     outside = sum(len(row["failures"]) for row in bounds["rows"])
     rows = [
         ("random blocks, folded", f"{tried:,}", f"largest error {worst:.1e} of the largest output", "deep-blocks.json"),
-        (
-            "random ONNX graphs, folded",
-            f"{graphs['graphs']:,}",
-            f"{len(graphs['failures'])} failures",
-            "deep-onnx.json",
+        *(
+            (f"random {kind} graphs, folded", f"{of['graphs']:,}", f"{len(of['failures'])} failures", file)
+            for kind, file, of in (("torch", "deep-graphs.json", networks), ("ONNX", "deep-onnx.json", graphs))
         ),
         (
             "damaged ONNX files",
