@@ -79,7 +79,7 @@ def test_cost_counts(capfd: pytest.CaptureFixture[str]) -> None:
         (["plan", "resnet18"], "this names no model: got 'resnet18', expected timm:NAME, torchvision:NAME, package"),
         (["plan", "nowhere.at.all:net"], "the package nowhere is not installed. Is it on PYTHONPATH?"),
         (["plan", f"{HERE}:wid"], f"{HERE} has no wid. Did you mean wide"),
-        (["plan", f"{HERE}:said"], "printed() missing 1 required positional argument"),
+        (["plan", f"{HERE}:printed"], "printed() missing 1 required positional argument"),
         (["plan", f"{HERE}:INPUT"], "object is not callable"),
         (["plan", f"{HERE}:wide", "--input", "3x"], "--input: this is no shape: got '3x', expected sizes as"),
         (["plan", f"{HERE}:wide", "--input", "1x5x12x12"], "does not run on these example inputs"),
